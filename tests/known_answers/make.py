@@ -2,10 +2,10 @@
 
     python tests/known_answers/make.py
 
-needs torch 2.13 and a CPU with FMA, and writes the .npz files beside this script. Every file holds its inputs as well as
-its answers, so that a test needs the file alone. The inputs come from the raw 64-bit stream of Philox, which NumPy promises
-never to change, through arithmetic that is exact; the same torch on the same kind of CPU therefore makes the same bytes
-again. Nothing here imports fastnn: the judge must not know the accused.
+needs torch 2.13 and a CPU with FMA, and writes the .npz files beside this script. Every file holds its inputs as well
+as its answers, so that a test needs the file alone. The inputs come from the raw 64-bit stream of Philox, which NumPy
+promises never to change, through arithmetic that is exact; the same torch on the same kind of CPU therefore makes the
+same bytes again. Nothing here imports fastnn: the judge must not know the accused.
 """
 
 from __future__ import annotations
