@@ -1,0 +1,76 @@
+"""Time candidates against each other: interleaved rounds, medians, and a mark where something else was running.
+
+Candidates take turns, a short stretch each, so that a slow minute of the machine meets all of them. The time of a
+candidate is the median over the rounds. A stretch in which the process got clearly less CPU time than wall time passed
+was disturbed by something else on the machine; results with many of them carry a mark.
+"""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+DISTURBED = 1.1  # wall time over CPU time of a stretch from which it counts as disturbed
+STRETCH = 0.03  # seconds that one turn of a candidate should take
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds per unit of work: the median of the rounds, the best one, and the share of disturbed rounds."""
+
+    median: float
+    best: float
+    disturbed: float
+
+    @property
+    def mark(self) -> str:
+        return "*" if self.disturbed > 0.25 else ""
+
+
+def interleaved(
+    candidates: Mapping[str, Callable[[int], object]],
+    rounds: int,
+    least: Mapping[str, int] | None = None,
+    stretch: float = STRETCH,
+) -> dict[str, Timing]:
+    """Time each candidate(n), which does n units of work, in turns.
+
+    The number of units a turn is set once, after a warm-up, so that a turn takes about `stretch` seconds. It is a
+    multiple of `least[name]` (1 when not given), for candidates that are compiled for a fixed number.
+    """
+    units = {name: _units(candidate, stretch, (least or {}).get(name, 1)) for name, candidate in candidates.items()}
+    walls: dict[str, list[float]] = {name: [] for name in candidates}
+    disturbed = dict.fromkeys(candidates, 0)
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        for _ in range(rounds):
+            for name, candidate in candidates.items():
+                cpu, wall = time.process_time(), time.perf_counter()
+                candidate(units[name])
+                wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+                walls[name].append(wall / units[name])
+                disturbed[name] += wall > DISTURBED * cpu + 1e-4
+            gc.collect()
+    finally:
+        if collecting:
+            gc.enable()
+    return {
+        name: Timing(statistics.median(values), min(values), disturbed[name] / rounds) for name, values in walls.items()
+    }
+
+
+def _units(candidate: Callable[[int], object], stretch: float, least: int) -> int:
+    """How many units fill a stretch, found by doubling after a first call that warms up."""
+    candidate(least)
+    units = least
+    while True:
+        started = time.perf_counter()
+        candidate(units)
+        seconds = time.perf_counter() - started
+        if seconds > 0.3 * stretch:
+            return least * max(1, round(units / least * stretch / seconds))
+        units *= 2
