@@ -1,0 +1,126 @@
+"""Pictures of a training, by matplotlib (the extra `plots`)."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FORMATS = (".png", ".svg", ".pdf")
+
+# An opaque card, so that a picture reads the same on a white page and on a dark one. Blue and orange are Okabe and
+# Ito's (told apart by all forms of colour vision); contrast with the card is above 4.5 for text and 3 for lines.
+_THEMES = {
+    "light": {"card": "#ffffff", "text": "#24292f", "grid": "#d8dee4", "train": "#0072b2", "validation": "#d55e00"},
+    "dark": {"card": "#161b22", "text": "#d7dde4", "grid": "#30363d", "train": "#56b4e9", "validation": "#f0a44b"},
+}
+_NAMES = {"rmse": "RMSE", "r2": "R²"}
+_NOT_DRAWN = ("epoch", "lr", "seconds")
+
+
+def check_path(path: str | Path) -> Path:
+    """The path, when a picture can be written there: a known format, an existing folder, matplotlib installed."""
+    path = Path(path)
+    if path.suffix.lower() not in FORMATS:
+        raise ValueError(f"plot {str(path)!r}: the name must end in one of {', '.join(FORMATS)}")
+    if not path.absolute().parent.is_dir():
+        raise ValueError(f"plot {str(path)!r}: there is no folder {str(path.parent)!r}")
+    _matplotlib()
+    return path
+
+
+def learning_curves(
+    columns: Mapping[str, Sequence[float]],
+    path: str | Path | None = None,
+    title: str = "",
+    best_epoch: int | None = None,
+    theme: str = "light",
+) -> "Figure":
+    """Loss and metrics over the epochs, for training and validation; written to `path` when one is given.
+
+    columns      a history's columns: "epoch" (counted as given), "loss", "val_loss", and any metric, its "val_" twin
+                 in the same panel; "lr" and "seconds" are not drawn
+    path         .png, .svg or .pdf
+    best_epoch   the epoch whose weights were kept, marked in every panel
+    theme        "light" or "dark": the card the curves are drawn on, opaque
+
+    Returns the figure. Does not touch matplotlib's global state (pyplot), so it works without a display and in threads.
+    """
+    if theme not in _THEMES:
+        from fastnn.checks import unknown_name
+
+        raise unknown_name("theme", theme, _THEMES)
+    if path is not None:
+        path = check_path(path)
+    drawn = [name for name in columns if name not in _NOT_DRAWN]
+    panels = list(dict.fromkeys(name.removeprefix("val_") for name in drawn))
+    if not any(len(columns[name]) for name in drawn):
+        raise ValueError("the history is empty: nothing to draw")
+    figure_type = _matplotlib()
+    colours = _THEMES[theme]
+    size = (5.2 * len(panels), 3.9)
+    figure: Figure = figure_type(figsize=size, dpi=160, layout="constrained", facecolor=colours["card"])
+    for axes, name in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        _panel(axes, name, columns, best_epoch, colours)
+    if title:
+        figure.suptitle(title, color=colours["text"], fontsize=12, fontweight="bold")
+    if path is not None:
+        # No date and a fixed salt: the same history gives the same file.
+        from matplotlib import rc_context
+
+        metadata: dict[str, Any] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix.lower(), {})
+        with rc_context({"svg.hashsalt": "fastnn"}):
+            figure.savefig(path, metadata=metadata, facecolor=colours["card"])
+    return figure
+
+
+def _matplotlib() -> Any:
+    """matplotlib's Figure type, or the error that says how to get it."""
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] != "matplotlib":
+            raise
+        raise ModuleNotFoundError("plots take matplotlib: pip install 'fastnn[plots]'", name="matplotlib") from None
+    return Figure
+
+
+def _panel(
+    axes: "Axes",
+    name: str,
+    columns: Mapping[str, Sequence[float]],
+    best_epoch: int | None,
+    colours: Mapping[str, str],
+) -> None:
+    """One quantity over the epochs: training and validation where there are both."""
+    from matplotlib.ticker import MaxNLocator
+
+    drawn = [(key, label) for key, label in ((name, "train"), (f"val_{name}", "validation")) if key in columns]
+    finite = []
+    for key, label in drawn:
+        values = np.asarray(columns[key], np.float64)
+        epochs = np.asarray(columns.get("epoch", range(1, len(values) + 1)), np.float64)
+        marker = "o" if len(values) <= 30 else ""
+        axes.plot(epochs, values, label=label, color=colours[label], linewidth=1.8, marker=marker, markersize=3.5)
+        finite.append(values[np.isfinite(values)])
+    shown = np.concatenate(finite)
+    # Losses fall over orders of magnitude: a linear axis would show the first epochs only.
+    if name == "loss" and shown.size and shown.min() > 0 and shown.max() > 20 * shown.min():
+        axes.set_yscale("log")
+    if best_epoch is not None:
+        axes.axvline(best_epoch, color=colours["text"], linewidth=1, linestyle=":", label=f"kept: epoch {best_epoch}")
+    axes.set_xlabel("Epoch", color=colours["text"])
+    axes.set_ylabel(_NAMES.get(name, name[:1].upper() + name[1:].replace("_", " ")), color=colours["text"])
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_facecolor(colours["card"])
+    axes.grid(True, color=colours["grid"], linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.tick_params(which="both", colors=colours["text"])
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(colours["grid"])
+    axes.legend(frameon=False, labelcolor=colours["text"])
