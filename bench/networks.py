@@ -66,12 +66,6 @@ class Network:
         pairs = pairwise(self.widths)
         return sum((fan_in + 1) * fan_out for fan_in, fan_out in pairs) + 2 * sum(self.widths[1:-1]) * self.batchnorm
 
-    def in_dtype(self, dtype: str) -> Network:
-        return replace(self, dtype=dtype)
-
-    def without_dropout(self) -> Network:
-        return replace(self, dropout=0.0)
-
 
 NETWORKS = (
     Network((4, 16, 16, 3), 32, target=30.0, jax_target=7.0),
@@ -102,7 +96,6 @@ class Problem:
     """What all candidates of a row are given: equal data, weights and row order.
 
     weights   [W (fan_in, fan_out), b (fan_out,), ...] in layer order; gamma starts at 1, beta at 0
-    order     (steps, batch) int64 row numbers
     """
 
     network: Network
@@ -111,19 +104,24 @@ class Problem:
     weights: list[np.ndarray]
 
     def order(self, steps: int, seed: int = 1) -> np.ndarray:
-        """Row numbers of some steps: permutations of all rows, one after the other."""
-        rows, batch = self.network.rows, self.network.batch_rows
+        """Row numbers of some steps: permutations of all rows, one after the other. Full batch: (steps, 0)."""
+        rows, batch = self.network.rows, self.network.batch
+        if not batch:
+            return np.zeros((steps, 0), np.int64)
         generator = np.random.default_rng(seed)
         per_epoch = rows // batch
         epochs = -(-steps // per_epoch)
         cut = [generator.permutation(rows)[: per_epoch * batch].reshape(per_epoch, batch) for _ in range(epochs)]
         return np.concatenate(cut)[:steps].astype(np.int64)
 
+    def without_dropout(self) -> Problem:
+        return replace(self, network=replace(self.network, dropout=0.0))
+
     def in_dtype(self, dtype: str) -> Problem:
         """The same numbers in another dtype: float64 holds every float32 exactly."""
         y = self.y if self.y.dtype == np.int32 else self.y.astype(dtype)
         weights = [value.astype(dtype) for value in self.weights]
-        return Problem(self.network.in_dtype(dtype), self.X.astype(dtype), y, weights)
+        return Problem(replace(self.network, dtype=dtype), self.X.astype(dtype), y, weights)
 
 
 def problem(network: Network, seed: int = 0) -> Problem:

@@ -68,11 +68,12 @@ class JaxMLP:
     """A network with Adam, trained by `run(order)`.
 
     scan=False   one call a step
-    scan=True    one call for `chunk` steps: `run` takes a multiple of that many
+    scan=True    one call for `chunk` steps; a remainder, or another batch size, is compiled anew once
     """
 
     def __init__(self, problem: Problem, scan: bool) -> None:
-        network = problem.network
+        self.network = network = problem.network
+        jax.config.update("jax_enable_x64", network.dtype == "float64")  # type: ignore[no-untyped-call]
         self.full = network.batch == 0
         self.X, self.y = jnp.asarray(problem.X), jnp.asarray(problem.y)
         params: Tree = []
@@ -95,10 +96,16 @@ class JaxMLP:
 
         self.call = jax.jit(steps if scan else step, donate_argnums=0)
 
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        """Outputs in training mode: for networks without batch normalization and dropout."""
+        return np.asarray(jax.jit(partial(forward, self.network))(self.state[0], jnp.asarray(X), jax.random.key(0)))
+
     def run(self, order: np.ndarray) -> np.ndarray:
         order = np.zeros((len(order), 1), np.int32) if self.full else order.astype(np.int32)
         losses = []
-        pieces = order.reshape(-1, self.chunk, order.shape[1]) if self.scan else order
+        pieces = (
+            [order[first : first + self.chunk] for first in range(0, len(order), self.chunk)] if self.scan else order
+        )
         for piece in pieces:
             self.state, loss = self.call(self.state, self.X, self.y, piece)
             losses.append(loss)

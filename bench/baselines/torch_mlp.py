@@ -42,6 +42,11 @@ class TorchMLP:
         self.loss = nn.CrossEntropyLoss() if network.loss == "cross_entropy" else nn.MSELoss()
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=LEARNING_RATE, fused=fused or None)
 
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        self.model.eval()
+        with torch.no_grad():
+            return np.asarray(self.model(torch.from_numpy(X)).numpy())
+
     def run(self, order: np.ndarray) -> np.ndarray:
         losses = []
         for rows in torch.from_numpy(order):

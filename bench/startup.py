@@ -1,0 +1,180 @@
+"""Seconds and memory from a standing start, measured in fresh processes.
+
+    python -m bench.startup
+    python -m bench.startup --quick       fewer processes
+
+Rows: `import fastnn` over an empty interpreter, and whether numba came with it; process start to the end of 100 training
+steps of 64-128-64-10 (batch 32, Adam) with a warm cache of compiled kernels and with an empty one; resident memory of such
+a process. The same program with NumPy, scikit-learn, torch and JAX beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from bench import environment
+
+if __name__ == "__main__" and "--child" not in sys.argv:
+    environment.prepare()
+
+from bench import report
+
+STEPS = 100
+GOALS = {"import over empty": 0.15, "warm": 0.9, "cold": 5.0, "MiB": 200.0}
+CHILDREN = {"NumPy": "numpy", "sklearn": "sklearn", "torch": "torch", "JAX scan": "jax"}
+
+
+def child(library: str) -> None:
+    """One process: data, network, 100 steps; prints when it had finished on the clock of the parent, and its memory."""
+    from bench.networks import NETWORKS, problem
+
+    network = next(network for network in NETWORKS if network.name == "64-128-64-10, 32")
+    data = problem(network)
+    candidate: Any
+    if library == "fastnn":
+        from bench.baselines.fastnn_mlp import FastnnMLP
+
+        candidate = FastnnMLP(data)
+    elif library == "numpy":
+        from bench.baselines.numpy_mlp import NumpyMLP
+
+        candidate = NumpyMLP(data)
+    elif library == "sklearn":
+        from bench.baselines.sklearn_mlp import SklearnMLP
+
+        candidate = SklearnMLP(data)
+    elif library == "torch":
+        from bench.baselines.torch_mlp import TorchMLP
+
+        candidate = TorchMLP(data, fused=True)
+    else:
+        from bench.baselines.jax_mlp import JaxMLP
+
+        candidate = JaxMLP(data, scan=True)
+        candidate.chunk = STEPS
+    losses = candidate.run(data.order(STEPS))
+    finished = time.monotonic()
+    answer = {"finished": finished, "loss": float(losses[-1]), "peak": _peak_mib(), "numba": "numba" in sys.modules}
+    print("\n" + json.dumps(answer))
+
+
+def _peak_mib() -> float:
+    """Largest resident memory of this process so far, in MiB."""
+    import resource
+
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def run_child(library: str, cache: str | None = None) -> dict[str, Any]:
+    """Start a process that trains, and wait for it; seconds are from its start."""
+    variables = dict(os.environ) | ({"FASTNN_CACHE_DIR": cache} if cache else {})
+    command = [sys.executable, str(Path(__file__).resolve()), "--child", library]
+    started = time.monotonic()
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"the process that trains with {library} failed:\n{done.stderr}")
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    answer["seconds"] = answer["finished"] - started
+    answer["said"] = done.stderr.strip()
+    return answer
+
+
+def interpreter(code: str) -> float:
+    """Seconds of an interpreter that runs a line of code."""
+    started = time.monotonic()
+    subprocess.run([sys.executable, "-c", code], cwd=environment.ROOT, check=True)
+    return time.monotonic() - started
+
+
+def imports(rounds: int) -> dict[str, float]:
+    """Median seconds of an empty interpreter and of one that imports fastnn, or NumPy alone, in turns."""
+    codes = {"empty": "pass", "numpy": "import numpy", "fastnn": "import fastnn"}
+    for code in codes.values():
+        interpreter(code)  # byte code and file caches
+    seconds: dict[str, list[float]] = {name: [] for name in codes}
+    for _ in range(rounds):
+        for name, code in codes.items():
+            seconds[name].append(interpreter(code))
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def numba_imported() -> bool:
+    code = "import fastnn, sys; raise SystemExit('numba' in sys.modules)"
+    return subprocess.run([sys.executable, "-c", code], cwd=environment.ROOT, check=False).returncode != 0
+
+
+def peers(rounds: int) -> dict[str, dict[str, float]]:
+    """Median seconds and memory of the same program with other libraries, of those that are installed."""
+    found = {}
+    for name, library in CHILDREN.items():
+        if importlib.util.find_spec(library):
+            answers = [run_child(library) for _ in range(rounds + 1)][1:]
+            found[name] = {what: statistics.median(a[what] for a in answers) for what in ("seconds", "peak")}
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="3 processes of each kind instead of 9, no peers")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--save", action="store_true", help="write the JSON also for --quick")
+    arguments = parser.parse_args()
+    if arguments.child:
+        child(arguments.child)
+        return 0
+
+    rounds = 3 if arguments.quick else 9
+    header = environment.header()
+    print(environment.describe(header))
+    found: dict[str, Any] = {"imports": imports(rounds), "numba imported": numba_imported()}
+    warm = [run_child("fastnn") for _ in range(rounds + 1)][1:]
+    with tempfile.TemporaryDirectory() as folder:
+        cold = [run_child("fastnn", str(Path(folder) / str(number))) for number in range(max(2, rounds // 3))]
+    found["warm"] = statistics.median(answer["seconds"] for answer in warm)
+    found["MiB"] = max(answer["peak"] for answer in warm)
+    found["cold"] = statistics.median(answer["seconds"] for answer in cold)
+    found["cold MiB"] = max(answer["peak"] for answer in cold)
+    found["cold says"] = cold[0]["said"]
+    found["numba imported when warm"] = any(answer["numba"] for answer in warm)
+    found["import over empty"] = found["imports"]["fastnn"] - found["imports"]["empty"]
+    found["peers"] = {} if arguments.quick else peers(rounds)
+
+    labels = {
+        "import over empty": "import fastnn over an empty interpreter, s",
+        "warm": f"process start to {STEPS} steps, warm cache, s",
+        "cold": f"process start to {STEPS} steps, empty cache, s",
+        "MiB": "peak resident memory, warm cache, MiB",
+    }
+    rows = []
+    for what, goal in GOALS.items():
+        verdict = "" if found[what] <= goal else "missed"
+        rows.append([labels[what], report.number(found[what]), f"{goal:g}", verdict])
+    rows.append(["peak resident memory, empty cache, MiB", report.number(found["cold MiB"]), "", ""])
+    numpy_over = found["imports"]["numpy"] - found["imports"]["empty"]
+    rows.append(["import numpy over an empty interpreter, s", report.number(numpy_over), "", ""])
+    for name, values in found["peers"].items():
+        rows.append([f"{name}: process start to {STEPS} steps, s", report.number(values["seconds"]), "", ""])
+        rows.append([f"{name}: peak resident memory, MiB", report.number(values["peak"]), "", ""])
+    print("\n" + report.table(["64-128-64-10, batch 32, Adam", "measured", "at most", ""], rows))
+    print(f"\nnumba imported by `import fastnn`: {found['numba imported']}; in a process that trains with a warm cache: "
+          f"{found['numba imported when warm']}")  # fmt: skip
+    print(f"with an empty cache it says: {found['cold says'] or '(nothing)'}")
+    if arguments.save or not arguments.quick:
+        print(f"saved {report.save('startup', header, found).relative_to(environment.ROOT)}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
