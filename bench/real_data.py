@@ -1,13 +1,13 @@
-"""Trainings on real data from a standing start: seconds of a first and of later calls, and validation scores of 3 seeds.
+"""Trainings on real data from a standing start: seconds of first and later calls, validation scores of 3 seeds.
 
     python -m bench.real_data             MNIST-10k, Adult, California housing, digits (those whose files are here)
     python -m bench.real_data -k digits   only data sets whose name contains the text
     python -m bench.real_data --quick     fastnn and scikit-learn only
 
-Same split, network, batch size, Adam 1e-3 and number of epochs for all; every library starts from He's or Xavier's weights and
-trains on the smaller last batch too. Each library runs in a process of its own, on one thread: the first call is what its user
-waits for in a new process (compilation, lazy imports; the import of the library itself is a column of its own), a later call
-what a sweep pays.
+Same split, network, batch size, Adam 1e-3 and number of epochs for all; every library starts from He's or Xavier's
+weights and trains on the smaller last batch too. Each library runs in a process of its own, on one thread: the first
+call is what its user waits for in a new process (compilation, lazy imports; the import of the library itself is a
+column of its own), a later call what a sweep pays.
 """
 
 from __future__ import annotations

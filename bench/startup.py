@@ -3,9 +3,9 @@
     python -m bench.startup
     python -m bench.startup --quick       fewer processes
 
-Rows: `import fastnn` over an empty interpreter, and whether numba came with it; process start to the end of 100 training
-steps of 64-128-64-10 (batch 32, Adam) with a warm cache of compiled kernels and with an empty one; resident memory of such
-a process. The same program with NumPy, scikit-learn, torch and JAX beside it.
+Rows: `import fastnn` over an empty interpreter, and whether numba came with it; process start to the end of 100
+training steps of 64-128-64-10 (batch 32, Adam) with a warm cache of compiled kernels and with an empty one; resident
+memory of such a process. The same program with NumPy, scikit-learn, torch and JAX beside it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench import environment
 
 if __name__ == "__main__" and "--child" not in sys.argv:
-    environment.prepare()
+    environment.prepare(pin=False)
 
 from bench import report
 
@@ -63,7 +63,7 @@ def child(library: str) -> None:
 
         candidate = JaxMLP(data, scan=True)
         candidate.chunk = STEPS
-    losses = candidate.run(data.order(STEPS))
+    losses = candidate.run(data.order(max(STEPS, candidate.chunk)))
     finished = time.monotonic()
     answer = {"finished": finished, "loss": float(losses[-1]), "peak": _peak_mib(), "numba": "numba" in sys.modules}
     print("\n" + json.dumps(answer))
@@ -168,8 +168,8 @@ def main() -> int:
         rows.append([f"{name}: process start to {STEPS} steps, s", report.number(values["seconds"]), "", ""])
         rows.append([f"{name}: peak resident memory, MiB", report.number(values["peak"]), "", ""])
     print("\n" + report.table(["64-128-64-10, batch 32, Adam", "measured", "at most", ""], rows))
-    print(f"\nnumba imported by `import fastnn`: {found['numba imported']}; in a process that trains with a warm cache: "
-          f"{found['numba imported when warm']}")  # fmt: skip
+    print(f"\nnumba imported by `import fastnn`: {found['numba imported']}")
+    print(f"numba imported by a process that trains with a warm cache: {found['numba imported when warm']}")
     print(f"with an empty cache it says: {found['cold says'] or '(nothing)'}")
     if arguments.save or not arguments.quick:
         print(f"saved {report.save('startup', header, found).relative_to(environment.ROOT)}")

@@ -73,7 +73,9 @@ def makers(network: Network, backend: str, peers: bool) -> dict[str, Maker]:
 
 
 def losses_of(candidate: Candidate, order: np.ndarray) -> np.ndarray:
-    """The first losses of a candidate, which may only run multiples of its chunk."""
+    """The first losses of a candidate; one that may only run whole chunks runs them, or has a check of its own."""
+    if hasattr(candidate, "check"):
+        return np.asarray(candidate.check(order[:CHECKED_STEPS]))
     return candidate.run(order[: -(-CHECKED_STEPS // candidate.chunk) * candidate.chunk])[:CHECKED_STEPS]
 
 
@@ -100,6 +102,8 @@ def disagreements(data: Problem, made: dict[str, Maker]) -> dict[str, float]:
 
 
 def timed(candidate: Candidate, order: np.ndarray) -> Callable[[int], None]:
+    order = order[: len(order) // candidate.chunk * candidate.chunk]
+
     def run(steps: int) -> None:
         while steps > 0:
             candidate.run(order[:steps])
@@ -117,10 +121,9 @@ def measure(network: Network, rounds: int, backend: str, peers: bool) -> dict[st
     if row["wrong"]:
         return row
     candidates = {name: make(data) for name, make in made.items()}
-    # Long enough that a call's own cost vanishes, short enough for memory; a multiple of the compiled chunks.
-    chunk = max(candidate.chunk for candidate in candidates.values())
-    steps = chunk * max(1, int(np.clip(4_000_000_000 // network.flops, 16, 16_384)) // chunk)
-    order = data.order(steps)
+    # Long enough that a call's own cost vanishes, short enough for memory.
+    longest = max(candidate.chunk for candidate in candidates.values())
+    order = data.order(max(longest, int(np.clip(4_000_000_000 // network.flops, 16, 16_384))))
     found = timing.interleaved(
         {name: timed(candidate, order) for name, candidate in candidates.items()},
         rounds,
