@@ -1,0 +1,208 @@
+"""Model files: safetensors, written atomically, read with suspicion. No pickle: reading a file runs no code of it.
+
+A model file is a safetensors file (https://github.com/huggingface/safetensors) of the tensors "layers.0.weight"
+(fan_in, fan_out), "layers.0.bias", "layers.1.gamma", "layers.1.running_mean" ... and of four texts:
+
+    format    "fastnn"
+    version   "1"; a change that old readers cannot take raises it
+    model     JSON: layers (class name and fields), inputs, dtype, seed, loss
+    extra     JSON of the caller's, where given (the command line keeps preprocessing and task there)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import secrets
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastnn import checks
+from fastnn.initializers import initializer_name
+
+FORMAT = "fastnn"
+VERSION = 1
+
+PathLike = str | os.PathLike[str]
+
+
+class ModelFileError(ValueError):
+    """A file that is no model file, or one that cannot be used; the message starts with its path."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Contents:
+    """What a model file holds: arrays by name, the description of the model, the caller's extra (None without)."""
+
+    tensors: dict[str, np.ndarray]
+    model: dict[str, Any]
+    extra: Any
+
+
+def write(path: PathLike, tensors: Mapping[str, np.ndarray], model: dict[str, Any], extra: Any = None) -> None:
+    """Write a model file in one go: at every moment `path` is the old file or the new one, whole.
+
+    extra   anything that JSON can hold
+    The bytes go to a new file in the same folder, are flushed to the disk, and take the place of the old file by a
+    rename; a link is followed, the permissions of an existing file are kept. A process that is killed may leave
+    a file `.<name>.<digits>.tmp` behind, nothing else. Raises TypeError for an `extra` that is not JSON,
+    FileNotFoundError or another OSError where the file cannot be written.
+    """
+    from safetensors.numpy import save
+
+    metadata = {"format": FORMAT, "version": str(VERSION), "model": json.dumps(model)}
+    if extra is not None:
+        try:
+            metadata["extra"] = json.dumps(extra, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"extra: expected something that JSON can hold: {error}") from None
+    _replace(path, save({name: np.ascontiguousarray(a) for name, a in tensors.items()}, metadata))
+
+
+def _replace(path: PathLike, data: bytes) -> None:
+    """Put `data` in the place of the file `path`, atomically and durably (POSIX; on Windows without the folder)."""
+    target = Path(os.path.realpath(path))
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"{os.fspath(path)}: the folder {target.parent} does not exist")
+    mode = None
+    if target.exists():
+        if not target.is_file():
+            raise OSError(f"{os.fspath(path)}: exists and is not a regular file")
+        mode = stat.S_IMODE(target.stat().st_mode)
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if mode is not None:
+            temporary.chmod(mode)
+        os.replace(temporary, target)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+        raise
+    if os.name == "posix":
+        # The rename itself is on the disk only when the folder is.
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def read(path: PathLike) -> Contents:
+    """Read a model file whole.
+
+    Raises FileNotFoundError or another OSError where it cannot be read, ModelFileError where it is empty, truncated,
+    another kind of file, of a newer version or damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    data = Path(path).read_bytes()
+    name = os.fspath(path)
+    metadata = _metadata(name, data)
+    try:
+        tensors = load(data)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise ModelFileError(f"{name}: damaged model file: {error}") from None
+    return Contents(tensors, _json(name, "model", metadata), _json(name, "extra", metadata))
+
+
+def read_extra(path: PathLike) -> Any:
+    """The `extra` that was saved with a model, None when there was none; errors as `read`."""
+    return read(path).extra
+
+
+def _metadata(name: str, data: bytes) -> dict[str, str]:
+    """The texts of a safetensors file, after checks of size, format and version.
+
+    Layout: 8 bytes, the header's length n (little-endian); n bytes of JSON, {tensor: {dtype, shape, data_offsets}};
+    the numbers. safetensors checks all this again; what is found here has a better message.
+    """
+    if not data:
+        raise ModelFileError(f"{name}: the file is empty")
+    foreign = ModelFileError(f"{name}: not a fastnn model file (expected safetensors, as written by model.save)")
+    length = int.from_bytes(data[:8], "little")
+    if len(data) < 9:
+        raise ModelFileError(f"{name}: truncated or not a fastnn model file: it has {len(data)} bytes")
+    if data[8:9] != b"{":
+        raise foreign
+    if length > len(data) - 8:
+        # safetensors allows headers up to 100 MB; a larger number is no length.
+        raise _truncated(name, 8 + length, len(data)) if length <= 100_000_000 else foreign
+    try:
+        header = json.loads(data[8 : 8 + length])
+        metadata = header.pop("__metadata__", {})
+        end = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
+    except (ValueError, AttributeError, KeyError, IndexError, TypeError, RecursionError):
+        raise foreign from None
+    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
+        raise ModelFileError(f"{name}: a safetensors file, but not one of fastnn's (written by model.save)")
+    version = metadata.get("version", "")
+    if not (isinstance(version, str) and version.isascii() and version.isdigit() and len(version) < 10):
+        raise ModelFileError(f"{name}: damaged model file: version {version!r}")
+    if int(version) > VERSION:
+        raise ModelFileError(
+            f"{name}: written by a newer fastnn (file version {version}, this one reads up to {VERSION}): "
+            "pip install --upgrade fastnn"
+        )
+    if end > len(data):
+        raise _truncated(name, end, len(data))
+    return metadata
+
+
+def _truncated(name: str, expected: int, found: int) -> ModelFileError:
+    return ModelFileError(f"{name}: truncated: {expected} bytes expected, the file has {found}")
+
+
+def _json(name: str, key: str, metadata: dict[str, str]) -> Any:
+    if key not in metadata:
+        if key == "model":
+            raise ModelFileError(f"{name}: damaged model file: no description of the model")
+        return None
+    try:
+        return json.loads(metadata[key])
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ModelFileError(f"{name}: damaged model file: {key} is not JSON: {error}") from None
+
+
+def describe(item: Any) -> dict[str, Any]:
+    """A layer or a loss (a frozen dataclass) as JSON: its class name under "type", and its fields.
+
+    Initializers become their names; one of the user's own is left out, since the weights themselves are in the file.
+    """
+    fields = {}
+    for field in dataclasses.fields(item):
+        value = getattr(item, field.name)
+        if field.name.endswith("_init"):
+            value = initializer_name(value)
+            if value is None:
+                continue
+        fields[field.name] = value
+    return {"type": type(item).__name__, **fields}
+
+
+def restore(description: Any, known: Mapping[str, type], what: str) -> Any:
+    """The layer or loss of a description; ModelFileError (without path) for an unknown type, field or value."""
+    if not isinstance(description, dict) or not isinstance(description.get("type"), str):
+        raise ModelFileError(f"{what} {description!r}: expected an object with a type")
+    fields = {name: tuple(v) if isinstance(v, list) else v for name, v in description.items() if name != "type"}
+    if description["type"] not in known:
+        raise ModelFileError(str(checks.unknown_name(what, description["type"], known)))
+    cls = known[description["type"]]
+    names = [field.name for field in dataclasses.fields(cls)]
+    for name in fields:
+        if name not in names:
+            raise ModelFileError(f"{what} {cls.__name__}: {checks.unknown_name('field', name, names)}")
+    try:
+        return cls(**fields)
+    except (TypeError, ValueError) as error:
+        raise ModelFileError(f"{what}: {error}") from None
