@@ -89,7 +89,7 @@ def test_what_is_no_initializer_is_refused(wrong):
     "arguments", [(0.0, "in", "normal"), (-1.0, "in", "normal"), (1.0, "out", "normal"), (1.0, "in", "cauchy")]
 )
 def test_variance_scaling_checks_its_fields(arguments):
-    with pytest.raises(ValueError, match="scale|fan|distribution"):
+    with pytest.raises(ValueError, match=r"scale|fan|distribution"):
         VarianceScaling(*arguments)
 
 

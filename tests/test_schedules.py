@@ -66,5 +66,5 @@ def test_what_is_no_schedule_is_refused(wrong):
 
 @pytest.mark.parametrize("value", [-0.1, math.nan, math.inf, None, "fast"])
 def test_impossible_rates_are_refused_by_epoch(value):
-    with pytest.raises(ValueError, match="returned .* for epoch 5: expected a finite number"):
+    with pytest.raises(ValueError, match=r"returned .* for epoch 5: expected a finite number"):
         rate(lambda lr0, epoch: value, 0.1, 5)
