@@ -42,6 +42,7 @@ class Dataset:
     names     the columns of X, () when they have none
     target    what y is called
     classes   the name of each class, None for a regression target
+    white     for images: the number that stands for full intensity; None for other data
     """
 
     X: Array
@@ -49,6 +50,7 @@ class Dataset:
     names: tuple[str, ...] = ()
     target: str = "y"
     classes: tuple[str, ...] | None = None
+    white: int | None = None
 
 
 def read_bytes(path: str | Path) -> bytes:
@@ -209,7 +211,7 @@ def _by_loader(name: str) -> Dataset:
     found = loader(scaled=False) if name == "diabetes" else loader()
     classes = tuple(map(str, found.target_names)) if name != "diabetes" else None
     y = found.target.astype(np.float64 if classes is None else np.int64)
-    return Dataset(found.data, y, tuple(map(str, found.feature_names)), _TARGETS[name], classes)
+    return Dataset(found.data, y, tuple(map(str, found.feature_names)), _TARGETS[name], classes, _WHITE.get(name))
 
 
 _TARGETS = {
@@ -219,6 +221,7 @@ _TARGETS = {
     "breast_cancer": "tumour",
     "diabetes": "progression",
 }
+_WHITE = {"digits": 16}
 _IRIS_NAMES = ("sepal length (cm)", "sepal width (cm)", "petal length (cm)", "petal width (cm)")
 _WINE_NAMES = (
     *("alcohol", "malic_acid", "ash", "alcalinity_of_ash", "magnesium", "total_phenols", "flavanoids"),
@@ -239,7 +242,8 @@ _DIABETES_NAMES = ("age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6"
 def _digits(folder: Path) -> Dataset:
     table = np.loadtxt(io.BytesIO(read_bytes(folder / "digits.csv.gz")), delimiter=",")
     names = tuple(f"pixel_{row}_{column}" for row in range(8) for column in range(8))
-    return Dataset(table[:, :-1], table[:, -1].astype(np.int64), names, _TARGETS["digits"], tuple("0123456789"))
+    y = table[:, -1].astype(np.int64)
+    return Dataset(table[:, :-1], y, names, _TARGETS["digits"], tuple("0123456789"), _WHITE["digits"])
 
 
 def _labelled(folder: Path, file: str, names: Sequence[str], target: str) -> Dataset:

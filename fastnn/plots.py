@@ -63,7 +63,7 @@ def learning_curves(
     figure_type = _matplotlib()
     colours = _THEMES[theme]
     size = (5.2 * len(panels), 3.9)
-    figure: Figure = figure_type(figsize=size, dpi=160, layout="constrained", facecolor=colours["card"])
+    figure: Figure = figure_type(figsize=size, dpi=160, layout=_layout(), facecolor=colours["card"])
     for axes, name in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         _panel(axes, name, columns, best_epoch, colours)
     if title:
@@ -89,6 +89,13 @@ def _matplotlib() -> Any:
     return Figure
 
 
+def _layout() -> Any:
+    """The layout engine, with some air around the panels."""
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    return ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)
+
+
 def _panel(
     axes: "Axes",
     name: str,
@@ -112,7 +119,9 @@ def _panel(
     if name == "loss" and shown.size and shown.min() > 0 and shown.max() > 20 * shown.min():
         axes.set_yscale("log")
     if best_epoch is not None:
-        axes.axvline(best_epoch, color=colours["text"], linewidth=1, linestyle=":", label=f"kept: epoch {best_epoch}")
+        axes.axvline(
+            best_epoch, color=colours["text"], linewidth=1, linestyle=":", zorder=1, label=f"kept: epoch {best_epoch}"
+        )
     axes.set_xlabel("Epoch", color=colours["text"])
     axes.set_ylabel(_NAMES.get(name, name[:1].upper() + name[1:].replace("_", " ")), color=colours["text"])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

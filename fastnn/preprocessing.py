@@ -118,22 +118,22 @@ class ArrayEncoder:
     fill      (columns,) what a missing (NaN) number is replaced by: the column's median
     mean      (columns,)
     scale     (columns,)
-    image     byte images: divided by 255, neither shifted nor scaled by column. A pixel that is nearly always 0 would
-              otherwise be blown up to values that no other pixel reaches.
+    white     for images: what all pixels are divided by, the number that stands for full intensity (255 for bytes).
+              Scaled one by one, a pixel that is nearly always 0 would be blown up to values no other pixel reaches.
     """
 
     names: tuple[str, ...]
     fill: Array
     mean: Array
     scale: Array
-    image: bool = False
+    white: int | None = None
 
     @classmethod
-    def fit(cls, X: Array, names: tuple[str, ...] = (), image: bool = False) -> "ArrayEncoder":
+    def fit(cls, X: Array, names: tuple[str, ...] = (), white: int | None = None) -> "ArrayEncoder":
         """Medians, means and deviations of the training rows X (rows, columns); NaN is a missing number."""
         columns = X.shape[1]
-        if image:
-            return cls(names, np.zeros(columns), np.zeros(columns), np.full(columns, 255.0), image)
+        if white:
+            return cls(names, np.zeros(columns), np.zeros(columns), np.full(columns, float(white)), white)
         X = X.astype(np.float64)
         missing = np.isnan(X)
         fill = np.zeros(columns)
@@ -160,22 +160,24 @@ class ArrayEncoder:
         """X (rows, columns), NaN where a number is missing -> (rows, width) of `dtype`, C-contiguous, a new array."""
         if X.ndim != 2 or X.shape[1] != self.columns:
             raise DataError(f"the data have shape {X.shape}: expected (rows, {self.columns})")
-        if self.image:
+        if self.white:
             # In one pass and in the narrow type: a set of images is the largest thing this ever sees.
-            return np.asarray(np.divide(X, np.asarray(255, dtype), dtype=dtype))
+            if X.dtype.kind == "f":
+                X = np.nan_to_num(X)
+            return np.asarray(np.divide(X, np.asarray(self.white, dtype), dtype=dtype))
         X = np.where(np.isnan(X), self.fill, X).astype(np.float64, copy=False)
         _refuse_infinite(X, self.names)
         return np.ascontiguousarray((X - self.mean) / self.scale, dtype)
 
     def describe(self) -> str:
         """One line for the report of a training."""
-        how = "bytes divided by 255" if self.image else "standardised"
+        how = f"divided by {self.white}" if self.white else "standardised"
         return f"{self.columns} numbers, {how}"
 
     def to_json(self) -> Json:
         """Plain lists and text."""
-        state: Json = {"kind": "array", "columns": self.columns, "names": list(self.names), "image": self.image}
-        if not self.image:
+        state: Json = {"kind": "array", "columns": self.columns, "names": list(self.names), "white": self.white}
+        if not self.white:
             state |= {"fill": self.fill.tolist(), "mean": self.mean.tolist(), "scale": self.scale.tolist()}
         return state
 
@@ -183,8 +185,9 @@ class ArrayEncoder:
     def from_json(cls, state: Mapping[str, Any]) -> "ArrayEncoder":
         """The encoder that `to_json` described."""
         names, columns = tuple(state["names"]), int(state["columns"])
-        if state["image"]:
-            return cls(names, np.zeros(columns), np.zeros(columns), np.full(columns, 255.0), True)
+        if state["white"]:
+            white = int(state["white"])
+            return cls(names, np.zeros(columns), np.zeros(columns), np.full(columns, float(white)), white)
         fill, mean, scale = (np.asarray(state[key], np.float64) for key in ("fill", "mean", "scale"))
         return cls(names, fill, mean, scale)
 

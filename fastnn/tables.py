@@ -152,7 +152,7 @@ def _has_header(rows: Sequence[Sequence[str]], empty: set[str]) -> bool:
     it is a header when none of its cells comes again further down in its column: categories come again, names do not.
     """
     first, rest = rows[0], rows[1:]
-    if any(_is_number(cell) for cell in first) or not rest:
+    if any(_is_number(cell) for cell in first):
         return False
     columns: list[list[str]] = [[] for _ in first]
     for row in rest:

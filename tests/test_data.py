@@ -188,6 +188,7 @@ def test_bundled_sets_equal_those_of_scikit_learns_loaders(name):
     np.testing.assert_array_equal(found.y, judge.y)
     assert found.y.dtype == judge.y.dtype
     assert found.classes == judge.classes
+    assert found.white == judge.white
     if name != "digits":
         assert found.names == judge.names
     assert len(found.names) == found.X.shape[1]

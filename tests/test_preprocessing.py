@@ -112,7 +112,7 @@ def test_array_encoder_fills_gaps_by_the_median_and_survives_json():
 
 def test_byte_images_are_divided_by_255():
     X = np.array([[0, 255], [51, 102]], np.uint8)
-    encoder = ArrayEncoder.from_json(through_json(ArrayEncoder.fit(X, image=True).to_json()))
+    encoder = ArrayEncoder.from_json(through_json(ArrayEncoder.fit(X, white=255).to_json()))
     np.testing.assert_allclose(encoder.transform(X), [[0, 1], [0.2, 0.4]], rtol=1e-7)
     assert encoder.transform(X).dtype == np.float32
 
