@@ -1,0 +1,65 @@
+"""The command line: `python -m fastnn train | predict | info`.
+
+A mistake of the user (a missing file, an unknown name, a table that cannot be learnt) ends in one line and exit code 2;
+a training whose loss is no longer finite in exit code 1; Ctrl-C outside of training in 130.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from fastnn.cli.errors import CommandError
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, except that an error is one line, without the usage of all options before it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} ({self.prog} --help tells more)\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands; each command's module adds its own arguments and `run`."""
+    from fastnn.cli import info, predict, train
+
+    main_parser = _Parser(prog="fastnn", description="Train neural networks on a CPU.", allow_abbrev=False)
+    commands = main_parser.add_subparsers(metavar="command", required=True, parser_class=_Parser)
+    for module in (train, predict, info):
+        name = module.__name__.rsplit(".", 1)[-1]
+        summary, _, details = (module.__doc__ or "").partition("\n")
+        sub = commands.add_parser(
+            name,
+            help=summary,
+            description=f"{summary}\n{details}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+            usage=module.USAGE,
+        )
+        module.add_arguments(sub)
+        sub.set_defaults(run=module.run, command=sub.prog)
+    return main_parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit code."""
+    options = parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except CommandError as error:
+        return _fail(options.command, " ".join(str(error).split()), error.code)
+    except MemoryError as error:
+        return _fail(options.command, f"not enough memory{f': {error}' if str(error) else ''}", 1)
+    except KeyboardInterrupt:
+        return _fail(options.command, "interrupted", 130)
+    except BrokenPipeError:
+        # The reader of a pipe (head, less) has seen enough. What is still in the buffer goes nowhere, else Python would
+        # complain about it while it closes standard output.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _fail(command: str, message: str, code: int) -> int:
+    print(f"{command}: {'error: ' if code < 130 else ''}{message}", file=sys.stderr)
+    return code

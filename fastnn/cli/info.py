@@ -1,0 +1,81 @@
+"""Say what fastnn runs on here: versions, CPU, kernel sets, threads, cache folder."""
+
+import argparse
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+from fastnn.cli.errors import as_command_errors
+from fastnn.cli.report import count, say
+
+USAGE = "fastnn info"
+
+# What the extras bring, and what it is for.
+_OPTIONAL = {
+    "pandas": "tables",
+    "scikit-learn": "bundled data sets",
+    "matplotlib": "plots",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """`fastnn info` takes none."""
+
+
+def run(options: argparse.Namespace) -> int:
+    """`fastnn info`."""
+    import fastnn
+    from fastnn.kernels import cpu
+
+    del options
+    say("fastnn", f"{_version('fastnn') or 'not installed'}, {Path(fastnn.__file__).parent}")
+    say("Python", f"{platform.python_version()} on {platform.platform()}, {sys.executable}")
+    say("Packages", ", ".join(_packages()))
+    with as_command_errors():
+        isa, own = cpu.isa(), cpu.best_isa()
+        lower = f" (the CPU has {own}; FASTNN_ISA asks for less)" if isa != own else ""
+        bits = 8 * cpu.vector_bytes()
+        say("CPU", f"{cpu.name()}, {count(_cores(), 'core')} for this process")
+        say("Vectors", f"{isa}{lower}: {bits} bits, {bits // 32} float32 or {bits // 64} float64 numbers")
+        say("Kernels", *str(fastnn.backends()).splitlines())
+    say("Threads", "1 unless asked for; Numba's kernels run on one thread whatever is asked for")
+    say("Cache", _cache())
+    return 0
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _packages() -> Iterator[str]:
+    """Versions without importing: what fastnn needs, then what it can use."""
+    for package in ("numpy", "numba", "llvmlite", "cffi", "safetensors", "tqdm"):
+        yield f"{package} {_version(package) or 'missing'}"
+    for package, purpose in _OPTIONAL.items():
+        version = _version(package)
+        yield f"{package} {version}" if version else f"no {package} ({purpose})"
+
+
+def _cores() -> int:
+    """Cores that this process may use, which in a container can be fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _cache() -> str:
+    """Where compiled kernels are kept, and how much is there."""
+    from fastnn.kernels import objects
+
+    folder = objects.cache_folder()
+    if folder is None:
+        return "none: no folder can be written, kernels are compiled anew in each process (FASTNN_CACHE_DIR names one)"
+    files = [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []
+    size = sum(path.stat().st_size for path in files)
+    return f"{folder}: {count(len(files), 'compiled kernel')}, {size / 1e6:.1f} MB"
