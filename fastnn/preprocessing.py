@@ -22,10 +22,11 @@ def mean_and_scale(X: Array) -> tuple[Array, Array]:
     """Mean and deviation, float64 (columns,), of finite X (rows, columns); the deviation of constant columns is 1."""
     rows = len(X)
     mean = X.mean(axis=0, dtype=np.float64)
-    variance = X.var(axis=0, dtype=np.float64)
-    # Rounding leaves a constant column a variance of this order (Chan, Golub and LeVeque 1983; scikit-learn's bound).
-    eps = float(np.finfo(X.dtype).eps)
-    constant = variance <= rows * eps * variance + (rows * mean * eps) ** 2
+    with np.errstate(over="ignore"):  # an infinite variance is refused by those who ask
+        variance = X.var(axis=0, dtype=np.float64)
+        # Rounding leaves a constant column such a variance (Chan, Golub and LeVeque 1983; scikit-learn's bound).
+        eps = float(np.finfo(np.float64).eps)  # of the sums, not of X
+        constant = (variance <= rows * eps * variance + (rows * mean * eps) ** 2) & np.isfinite(variance)
     return mean, np.where(constant, 1.0, np.sqrt(variance))
 
 
@@ -52,7 +53,11 @@ class Standardizer:
     def fit(self, X: Any) -> "Standardizer":
         """Takes mean and scale from X (rows, columns) or (rows,): finite numbers, at least one row. Returns itself."""
         X, _ = self._checked(X)
-        self.mean, self.scale = mean_and_scale(X)
+        mean, scale = mean_and_scale(X)
+        if not np.isfinite(scale).all():
+            column = int(np.argmin(np.isfinite(scale)))
+            raise ValueError(f"X: column {column} holds numbers too large to be standardised: their variance overflows")
+        self.mean, self.scale = mean, scale
         return self
 
     def transform(self, X: Any) -> Array:
@@ -144,7 +149,11 @@ class ArrayEncoder:
             fill = np.nanmedian(X, axis=0)
             X = np.where(missing, fill, X)
         _refuse_infinite(X, names)
-        return cls(names, fill, *mean_and_scale(X))
+        mean, scale = mean_and_scale(X)
+        if not np.isfinite(scale).all():
+            column = _label(names, int(np.argmin(np.isfinite(scale))))
+            raise DataError(f"column {column} holds numbers too large to be standardised")
+        return cls(names, fill, mean, scale)
 
     @property
     def columns(self) -> int:

@@ -9,6 +9,7 @@ import csv
 import io
 import itertools
 import re
+import shlex
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ MISSING = ("?",)  # besides what pandas takes as missing: "", NA, N/A, NaN, nan,
 # The comma last: with ";" between cells it is the decimal sign of half the world, and so cuts all lines alike too.
 _DELIMITERS = ("\t", ";", "|", ",")
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
+_FEW = 10  # different texts that a column may have however few its rows are
 _SAMPLE = 200  # lines looked at to tell the delimiter and the header
 
 
@@ -62,7 +64,7 @@ def read_table(
     """The table in the bytes of a text file; `path` is only for messages.
 
     header        whether the first line holds names; None: told from the lines. Without one, columns are "0", "1" ...
-    delimiter     "," ";" tab or "|"; None: told from the lines; " " stands for any white space
+    delimiter     "," ";" tab, "|" or " ", which stands for any white space; None: told from the lines
     missing       texts that mean a missing cell, besides pandas' own and "?"
     text_columns  columns to be read as text even when they look like numbers
     """
@@ -126,10 +128,10 @@ def _cells(lines: Sequence[str], delimiter: str) -> list[list[str]]:
 
 def _find_delimiter(lines: Sequence[str]) -> str:
     """The first delimiter that cuts all lines into the same number of cells, more than one; else the most frequent."""
-    for delimiter in _DELIMITERS:
+    for delimiter in (*_DELIMITERS, " "):
         try:
-            widths = {len(row) for row in csv.reader(lines, delimiter=delimiter, skipinitialspace=True)}
-        except csv.Error:
+            widths = {len(row) for row in _cells(lines, delimiter)}
+        except DataError:
             continue
         if len(widths) == 1 and widths != {1}:
             return delimiter
@@ -207,7 +209,7 @@ def numbers(series: "pd.Series[Any]", name: str) -> Array:
 def _not_a_number(name: str, row: Any, value: object) -> DataError:
     return DataError(
         f"column {name!r} holds numbers, but {str(value)!r} in row {int(row) + 1}: correct it, or take it as missing "
-        f"with --missing {value}"
+        f"with --missing {shlex.quote(str(value))}"
     )
 
 
@@ -242,15 +244,23 @@ class NumberColumn:
         values = numbers(series, name)
         missing = np.isnan(values)
         if missing.all():
-            raise DataError(f"column {name!r} has no values in the training rows: leave it out with --drop {name!r}")
+            raise DataError(
+                f"column {name!r} has no values in the training rows: leave it out with --drop {shlex.quote(name)}"
+            )
         fill = float(np.median(values[~missing]))
         mean, scale = mean_and_scale(np.where(missing, fill, values)[:, None])
+        if not np.isfinite(scale).all():
+            raise DataError(f"column {name!r} holds numbers too large to be standardised, such as {values.max():g}")
         return cls(name, fill, float(mean[0]), float(scale[0]))
 
     def encode(self, series: "pd.Series[Any]", out: Array) -> int:
         """Writes the column to out (rows, 1); returns 0: no cell can be unknown."""
         values = numbers(series, self.name)
-        out[:, 0] = (np.where(np.isnan(values), self.fill, values) - self.mean) / self.scale
+        with np.errstate(over="ignore"):
+            out[:, 0] = (np.where(np.isnan(values), self.fill, values) - self.mean) / self.scale
+        if not np.isfinite(out).all():
+            value = values[np.argmin(np.isfinite(out[:, 0]))]
+            raise DataError(f"column {self.name!r} holds {value:g}, too large beside the training rows' numbers")
         return 0
 
     def to_json(self) -> Json:
@@ -316,7 +326,7 @@ class TableEncoder:
         """An encoder of the training rows, and a line for every column that was shortened or left out.
 
         A text column of more than `max_categories` texts keeps the most frequent ones and calls the rest "other"; where
-        more than half of its cells differ (a name, an identifier, a date), it is left out.
+        it has more texts than half its rows, and more than ten (a name, an identifier, a date), it is left out.
         """
         columns: list[NumberColumn | CategoryColumn] = []
         notes = []
@@ -326,8 +336,9 @@ class TableEncoder:
                 columns.append(NumberColumn.fit(name, series))
                 continue
             distinct = _check_texts(name, series)
-            if distinct > max_categories and distinct > len(frame) / 2:
-                notes.append(f"left out {name!r}: text, {distinct} different cells in {len(frame)} rows")
+            if distinct > max(_FEW, len(frame) / 2):
+                example = str(series.dropna().iloc[0])[:40]
+                notes.append(f"left out {name!r}: {distinct} different texts in {len(frame)} rows, such as {example!r}")
                 continue
             column = CategoryColumn.fit(name, series, max_categories)
             if column.other:
@@ -372,7 +383,9 @@ class TableEncoder:
         """One line for the report of a training."""
         count = sum(isinstance(column, NumberColumn) for column in self.columns)
         categories = len(self.columns) - count
-        return f"{count} number and {categories} category columns as {self.width} inputs"
+        parts = [f"{number} {kind}" for number, kind in ((count, "number"), (categories, "category")) if number]
+        plural = "s" if len(self.columns) > 1 else ""
+        return f"{' and '.join(parts)} column{plural} as {self.width} input{'s' if self.width > 1 else ''}"
 
     def to_json(self) -> Json:
         """Plain numbers and text."""

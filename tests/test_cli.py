@@ -367,6 +367,13 @@ def test_index_column_of_pandas_is_left_out(run):
     assert "2 number and 1 category columns" in out
 
 
+def test_delimiter_at_the_end_of_every_line_is_no_column(run):
+    Path("a.csv").write_text(people().replace("\n", ",\n"))
+    code, out, _ = run("train", "a.csv", "--target", "rich", "--epochs", 1)
+    assert code == 0
+    assert "left out column 3: it has neither a name nor values" in out
+
+
 def test_info_tells_versions_cpu_kernels_threads_and_cache(run):
     code, out, err = run("info")
     assert code == 0
@@ -392,6 +399,7 @@ def test_wrong_commands_and_options(fails, run):
     assert "momentum" in fails("train", "iris", "--momentum", 0.9)
     assert "rate must be" in fails("train", "iris", "--dropout", 1)
     assert "above 0 and below 1" in fails("train", "iris", "--validation", 1.5)
+    assert "--backend c: " in fails("train", "iris", "--backend", "c")
     assert "--delimiter: ',,' must be one character" in fails("train", "iris", "--delimiter", ",,")
     code, out, _ = run("train", "--help")
     assert code == 0
@@ -469,7 +477,7 @@ def test_target_mistakes(fails):
     assert "'height'" in fails("train", "a.csv", "--target", "rich", "--drop", "hieght")
     assert "no column is left" in fails("train", "a.csv", "--target", "rich", "--drop", "age,colour,height")
     assert "labels, not numbers" in fails("train", "iris", "--task", "regress")
-    assert "column 'rich' holds numbers, but" in fails("train", "a.csv", "--target", "rich", "--task", "regress")
+    assert "target 'rich' is text, such as" in fails("train", "a.csv", "--target", "rich", "--task", "regress")
     assert "does not fit the task classify" in fails("train", "a.csv", "--target", "rich", "--loss", "mse")
     assert "takes two classes, 'species' has 3" in fails("train", "iris", "--loss", "bce")
     Path("same.csv").write_text("a,b\n" + "".join(f"{i},x\n" for i in range(20)))

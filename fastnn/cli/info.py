@@ -29,9 +29,10 @@ def run(options: argparse.Namespace) -> int:
     """`fastnn info`."""
     import fastnn
     from fastnn.kernels import cpu
+    from fastnn.kernels.backends import backends
 
     del options
-    say("fastnn", f"{_version('fastnn') or 'not installed'}, {Path(fastnn.__file__).parent}")
+    say("fastnn", f"{fastnn.__version__}, {Path(fastnn.__file__).parent}")
     say("Python", f"{platform.python_version()} on {platform.platform()}, {sys.executable}")
     say("Packages", ", ".join(_packages()))
     with as_command_errors():
@@ -40,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
         bits = 8 * cpu.vector_bytes()
         say("CPU", f"{cpu.name()}, {count(_cores(), 'core')} for this process")
         say("Vectors", f"{isa}{lower}: {bits} bits, {bits // 32} float32 or {bits // 64} float64 numbers")
-        say("Kernels", *str(fastnn.backends()).splitlines())
+        say("Kernels", *str(backends()).splitlines())
     say("Threads", "1 unless asked for; Numba's kernels run on one thread whatever is asked for")
     say("Cache", _cache())
     return 0

@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _load(path: str) -> tuple["Sequential", Recipe]:
     """The model and what prepares its data."""
-    import fastnn
+    from fastnn.model import load
     from fastnn.storage import read_extra
 
     if not Path(path).is_file():
@@ -78,7 +78,7 @@ def _load(path: str) -> tuple["Sequential", Recipe]:
         recipe = Recipe.from_json(extra["recipe"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CommandError(f"{path}: the stored preprocessing is damaged ({type(error).__name__}: {error})") from error
-    return fastnn.load(path), recipe
+    return load(path), recipe
 
 
 def _remark(lines: Iterable[str]) -> None:

@@ -187,10 +187,9 @@ def _table(content: bytes, path: str, target: str | None, drop: Iterable[str], r
     left_out = [column(text, frame.columns, "--drop") for text in drop]
     features = frame.drop(columns=[name, *left_out])
     notes = [understood(table)]
-    unnamed = _row_numbers(features) if table.header else None
-    if unnamed is not None:
-        features = features.drop(columns=unnamed)
-        notes.append("left out the first column: row numbers without a name")
+    if table.header:
+        features, remarks = _without_unnamed(features)
+        notes += remarks
     source = Source(
         title=path,
         features=features,
@@ -216,14 +215,20 @@ def understood(table: tables.Table) -> str:
     return f"{header}{delimiter}{encoding}"
 
 
-def _row_numbers(frame: "pd.DataFrame") -> str | None:
-    """The first column when it has no name and counts the rows, as pandas writes an index."""
-    name = str(frame.columns[0]) if frame.shape[1] > 1 else ""
-    if name.startswith("Unnamed:") and frame[name].dtype.kind == "i":
+def _without_unnamed(frame: "pd.DataFrame") -> tuple["pd.DataFrame", list[str]]:
+    """Leaves out columns without a name that say nothing, a line for each: an index of pandas, trailing delimiters."""
+    notes = []
+    for place, name in enumerate(frame.columns):
+        if not str(name).startswith("Unnamed:"):
+            continue
         values = frame[name].to_numpy()
-        if np.array_equal(values - values[0], np.arange(len(values))):
-            return name
-    return None
+        if place == 0 and values.dtype.kind == "i" and np.array_equal(values - values[0], np.arange(len(values))):
+            notes.append("left out the first column: row numbers without a name")
+            frame = frame.drop(columns=name)
+        elif frame[name].isna().all():
+            notes.append(f"left out column {place}: it has neither a name nor values")
+            frame = frame.drop(columns=name)
+    return frame, notes
 
 
 def column(text: str, names: Iterable[str], flag: str) -> str:

@@ -6,7 +6,7 @@ from fastnn import tables
 from fastnn.cli.errors import CommandError
 from fastnn.cli.report import significant
 from fastnn.cli.source import Source, class_text
-from fastnn.data import Array
+from fastnn.data import Array, DataError
 from fastnn.preprocessing import ClassTarget, NumberTarget
 
 MOST_CLASSES = 20  # whole numbers of more different values are taken for amounts
@@ -62,7 +62,12 @@ def amounts(source: Source) -> Array:
     if source.classes is not None or values.dtype.kind == "U":
         raise CommandError(f"target {name!r} is labels, not numbers: --task classify")
     if values.dtype == object:
-        values = tables.numbers(tables.pandas().Series(values), name)
+        try:
+            values = tables.numbers(tables.pandas().Series(values), name)
+        except DataError:
+            raise CommandError(
+                f"target {name!r} is text, such as {values[0]!r}, not numbers: --task classify"
+            ) from None
     values = values.astype(np.float64)
     if (values == values[0]).all():
         raise CommandError(f"target {name!r} is {values[0]:g} in all {len(values):,} rows: nothing to learn")

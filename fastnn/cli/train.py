@@ -134,11 +134,17 @@ def _optimizer(options: argparse.Namespace) -> Any:
 
 def _check_network(options: argparse.Namespace) -> None:
     """Makes every layer once, so that a wrong rate or name is known before a large file is read."""
+    from fastnn.kernels import backends
+
     _layers(options, outputs=1)
     if options.loss is not None:
         from fastnn.losses import get_loss
 
         get_loss(options.loss)
+    try:
+        backends.resolve(options.backend)
+    except RuntimeError as error:
+        raise CommandError(f"--backend {options.backend}: {error}") from error
 
 
 def _check_outputs(options: argparse.Namespace) -> None:
