@@ -110,13 +110,8 @@ def parse_npz(
 
     X keeps its rank (images stay images) and its dtype. Arrays of objects are refused: reading them would run pickle.
     """
-    try:
-        archive = np.load(io.BytesIO(content), allow_pickle=False)
-        names = list(archive.files)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError):
-        raise DataError(f"{path} is truncated or not an .npz file") from None
-    if not names:
-        raise DataError(f"{path} holds no arrays")
+    archive = _npz_archive(content, path)
+    names = list(archive.files)
     listed = ", ".join(names)
     if features is None:
         features = next((name for name in _NPZ_FEATURES if name in names), None)
@@ -134,6 +129,23 @@ def parse_npz(
     if X.ndim == 0:
         raise DataError(f"{path}: array {features!r} is a single number, not rows of them")
     return X, y
+
+
+def npz_names(content: bytes, path: str | Path) -> list[str]:
+    """The names of the arrays of an .npz file."""
+    return list(_npz_archive(content, path).files)
+
+
+def _npz_archive(content: bytes, path: str | Path) -> Any:
+    """The opened .npz file, which holds at least one array."""
+    try:
+        archive = np.load(io.BytesIO(content), allow_pickle=False)
+        names = archive.files
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError):
+        raise DataError(f"{path} is truncated or not an .npz file") from None
+    if not names:
+        raise DataError(f"{path} holds no arrays")
+    return archive
 
 
 def _npz_array(archive: Any, name: str, path: str | Path) -> Array:

@@ -245,6 +245,8 @@ class NumberTarget:
     def fit(cls, name: str, values: Array) -> "NumberTarget":
         """Mean and deviation of the training rows' values (rows,)."""
         mean, scale = mean_and_scale(np.asarray(values, np.float64)[:, None])
+        if not np.isfinite(scale).all():
+            raise DataError(f"target {name!r} holds numbers too large to be standardised, such as {np.max(values):g}")
         return cls(name, float(mean[0]), float(scale[0]))
 
     def encode(self, values: Array, dtype: Any = np.float32) -> Array:

@@ -265,6 +265,17 @@ def test_npz_is_learnt_and_predicted(run):
     assert "by position" in err
 
 
+def test_named_arrays_are_found_again(run):
+    X = np.random.default_rng(0).normal(size=(100, 3))
+    np.savez("a.npz", inputs=X, goal=X[:, 0] + X[:, 1], y=np.zeros(3))
+    names = ("--features", "inputs", "--target", "goal")
+    assert run("train", "a.npz", *names, "--epochs", 1, "--quiet", "--save", "net.safetensors")[0] == 0
+    code, out, err = run("predict", "net.safetensors", "a.npz")
+    assert code == 0
+    assert "R2" in err
+    assert len(out.splitlines()) == 101
+
+
 def test_npz_with_text_labels(run):
     X = np.random.default_rng(0).normal(size=(60, 2))
     np.savez("a.npz", X=X, y=np.where(X[:, 0] > 0, "up", "down"))

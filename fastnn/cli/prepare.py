@@ -2,6 +2,7 @@
 
 import argparse
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -41,21 +42,47 @@ def share_of(text: str) -> float | None:
 
 def prepare(options: argparse.Namespace, source: Source, share: float | None, reading: Reading) -> Prepared:
     """Task, split, encoding; prints what was decided."""
-    kind, reason = task.infer(source)
-    chosen = options.task or kind
-    target: ClassTarget | NumberTarget
-    if chosen == "classify":
-        target, y = task.classes(source)
-    else:
-        target, y = NumberTarget(source.target_name, 0.0, 1.0), task.amounts(source)
-    everything = np.arange(source.rows)
+    target, y, why = _target(options, source)
     if share is None:
-        rows, held = everything, everything[:0]
+        rows, held = np.arange(source.rows), np.arange(0)
     else:
-        rows, held = data.split_rows(source.rows, share, options.seed, y if chosen == "classify" else None)
+        labels = y if isinstance(target, ClassTarget) else None
+        rows, held = data.split_rows(source.rows, share, options.seed, labels)
     if isinstance(target, NumberTarget):
-        target = NumberTarget.fit(source.target_name, y[rows])
+        target = NumberTarget.fit(target.name, y[rows])
+    recipe, notes = _recipe(options, source, rows, target, reading)
+    say("Data", f"{source.title}: {count(source.rows, 'row')}, {recipe.encoder.describe()}")
+    note([*source.notes, *notes])
+    say("Task", f"{task.describe(target)}", f"({why})")
 
+    X, _ = recipe.transform(source, rows, options.dtype)
+    if share is None:
+        X_held, measured = _validation_file(recipe, options, reading)
+    else:
+        X_held, unseen = recipe.transform(source, held, options.dtype)
+        measured = y[held]
+        stratified = "stratified, " if isinstance(target, ClassTarget) else ""
+        say("Validation", f"{count(len(held), 'row')} of {source.rows:,} ({stratified}seed {options.seed})")
+        note(unseen)
+    if isinstance(target, ClassTarget):
+        return Prepared(recipe, X, y[rows], X_held, measured, measured)
+    encoded = target.encode(y[rows], options.dtype), target.encode(measured, options.dtype)
+    return Prepared(recipe, X, encoded[0], X_held, encoded[1], measured)
+
+
+def _target(options: argparse.Namespace, source: Source) -> tuple[ClassTarget | NumberTarget, Array, str]:
+    """The target (a NumberTarget not fitted yet), class numbers or values of all rows, and why this task."""
+    told, reason = task.infer(source)
+    why = "the task asked for" if options.task else f"{reason}; change it with --task"
+    if (options.task or told) == "classify":
+        return *task.classes(source), why
+    return NumberTarget(source.target_name, 0.0, 1.0), task.amounts(source), why
+
+
+def _recipe(
+    options: argparse.Namespace, source: Source, rows: Array, target: ClassTarget | NumberTarget, reading: Reading
+) -> tuple[Recipe, list[str]]:
+    """The encoder fitted to the training rows, all that later files need, and remarks on the columns."""
     features = source.take(rows)
     notes: list[str] = []
     encoder: ArrayEncoder | TableEncoder
@@ -63,34 +90,29 @@ def prepare(options: argparse.Namespace, source: Source, share: float | None, re
         encoder = ArrayEncoder.fit(features, source.names, source.white)
     else:
         encoder, notes = TableEncoder.fit(features, options.max_categories)
-    recipe = Recipe(encoder, target, source.header, source.columns, tuple(reading.missing), source.title)
-    say("Data", f"{source.title}: {count(source.rows, 'row')}, {encoder.describe()}")
-    note([*source.notes, *notes])
-    say(
-        "Task",
-        f"{chosen} {task.describe(target)}",
-        f"({'as asked' if options.task else f'{reason}; change it with --task'})",
+    recipe = Recipe(
+        encoder=encoder,
+        target=target,
+        header=source.header,
+        columns=source.columns,
+        missing=tuple(reading.missing),
+        title=Path(source.title).name,
+        features=reading.features,
     )
-
-    X, _ = recipe.transform(source, rows, options.dtype)
-    if share is None:
-        other = recipe.load(options.validation, replace(reading, labels=None))
-        X_held, measured = _labelled_rows(recipe, other, options)
-        say("Validation", f"{other.title}: {count(len(X_held), 'row')}")
-    else:
-        X_held, unseen = recipe.transform(source, held, options.dtype)
-        measured = y[held]
-        stratified = "stratified, " if chosen == "classify" else ""
-        say("Validation", f"{count(len(held), 'row')} of {source.rows:,} ({stratified}seed {options.seed})")
-        note(unseen)
-    if isinstance(target, NumberTarget):
-        y, held_y = target.encode(y[rows], options.dtype), target.encode(measured, options.dtype)
-        return Prepared(recipe, X, y, X_held, held_y, measured)
-    return Prepared(recipe, X, y[rows], X_held, measured, measured)
+    return recipe, notes
 
 
-def _labelled_rows(recipe: Recipe, source: Source, options: argparse.Namespace) -> tuple[Array, Array]:
-    """Features and targets of a validation file's rows that have a target."""
+def _validation_file(recipe: Recipe, options: argparse.Namespace, reading: Reading) -> tuple[Array, Array]:
+    """Features and targets of the rows of --validation FILE."""
+    other = recipe.load(options.validation, replace(reading, labels=None))
+    X, y, notes = _labelled_rows(recipe, other, options)
+    say("Validation", f"{other.title}: {count(len(X), 'row')}")
+    note(notes)
+    return X, y
+
+
+def _labelled_rows(recipe: Recipe, source: Source, options: argparse.Namespace) -> tuple[Array, Array, list[str]]:
+    """Features and targets of a validation file's rows that have a target, and remarks."""
     name = recipe.target.name
     if source.target is None:
         raise CommandError(f"--validation {source.title}: it has no target {name!r} to validate with")
@@ -100,5 +122,4 @@ def _labelled_rows(recipe: Recipe, source: Source, options: argparse.Namespace) 
     if len(rows) < source.rows:
         notes.append(f"left out {count(source.rows - len(rows), 'row')} of {source.title}: target missing or unknown")
     X, unseen = recipe.transform(source, rows, options.dtype)
-    note([*source.notes, *notes, *unseen])
-    return X, y
+    return X, y, [*source.notes, *notes, *unseen]

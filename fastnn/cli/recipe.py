@@ -23,6 +23,7 @@ class Recipe:
 
     header, columns   of the table it was fitted to; None and the width for arrays
     missing           texts taken as missing, besides the usual ones
+    features          the array that held the features, where the user named it
     """
 
     encoder: ArrayEncoder | tables.TableEncoder
@@ -31,6 +32,7 @@ class Recipe:
     columns: int
     missing: tuple[str, ...]
     title: str
+    features: str | None = None
 
     def to_json(self) -> Json:
         """Plain numbers and text."""
@@ -41,6 +43,7 @@ class Recipe:
             "columns": self.columns,
             "missing": list(self.missing),
             "title": self.title,
+            "features": self.features,
         }
 
     @classmethod
@@ -54,6 +57,7 @@ class Recipe:
             columns=int(state["columns"]),
             missing=tuple(state["missing"]),
             title=state["title"],
+            features=state["features"],
         )
 
     def load(self, path: str, reading: Reading) -> Source:
@@ -65,7 +69,7 @@ class Recipe:
             if data.is_idx(content):
                 source = source_.idx(content, path, reading.labels, required=False)
             elif content[:2] == b"PK":
-                source = source_.npz(content, path, None, reading.features, required=False)
+                source = source_.npz(content, path, self.target.name, reading.features or self.features, required=False)
             else:
                 source = self._load_table(content, path, reading)
         if isinstance(self.encoder, tables.TableEncoder):

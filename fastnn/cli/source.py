@@ -148,7 +148,10 @@ def idx(content: bytes, path: str, labels: str | None, required: bool) -> Source
 
 
 def npz(content: bytes, path: str, target: str | None, features: str | None, required: bool = True) -> Source:
-    """Arrays X and y of an .npz file."""
+    """Arrays X and y of an .npz file; unless `required`, the target may be missing."""
+    names = data.npz_names(content, path)
+    if not required and target not in names:
+        target = None
     X, y = data.parse_npz(content, path, features, target)
     if y is None and required:
         raise DataError(f"{path} has no array named y or target: say which one to predict with --target")

@@ -75,8 +75,10 @@ def amounts(source: Source) -> Array:
 
 
 def describe(target: ClassTarget | NumberTarget) -> str:
-    """A few words for the report: how many classes, and the first of them."""
+    """The task in a line of the report: the classes, or the size of the values."""
     if isinstance(target, NumberTarget):
-        return f"{target.name!r}, mean {significant(target.mean)}, standard deviation {significant(target.scale)}"
+        return (
+            f"regress {target.name!r}, mean {significant(target.mean)}, standard deviation {significant(target.scale)}"
+        )
     shown = ", ".join(target.classes[:10]) + (" ..." if len(target.classes) > 10 else "")
-    return f"{target.name!r}, {len(target.classes)} classes: {shown}"
+    return f"classify {target.name!r}, {len(target.classes)} classes: {shown}"
