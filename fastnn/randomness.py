@@ -25,3 +25,22 @@ def key(seed: int, purpose: int) -> int:
 def generator(philox_key: int, index: int) -> np.random.Generator:
     """The generator of one index (0 to 2**64 - 1) under a key; two indices are 2**192 draws apart."""
     return np.random.Generator(np.random.Philox(key=philox_key, counter=index << 192))
+
+
+def step_keys(seed: int, layer: int, counters: np.ndarray) -> np.ndarray:
+    """32-bit dropout keys, (passes,) int64 in [0, 2**32): one for each pass counter (int64), under a seed and a layer's index.
+
+    The finaliser of splitmix64 (Steele, Lea and Flood 2014) over seed, layer and counter: nothing is kept between calls, so
+    a resumed run has the keys of an unbroken one.
+    """
+    with np.errstate(over="ignore"):
+        z = counters.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        for word in (layer, seed & 0xFFFFFFFFFFFFFFFF, seed >> 64):
+            z = _splitmix(z + np.uint64(word & 0xFFFFFFFFFFFFFFFF) + np.uint64(0x9E3779B97F4A7C15))
+    return (z >> np.uint64(32)).astype(np.int64)
+
+
+def _splitmix(z: np.ndarray) -> np.ndarray:
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))

@@ -1,0 +1,69 @@
+"""fastnn: training neural networks on a CPU as fast as the CPU allows.
+
+Names are imported when they are first used, so that `import fastnn` costs little more than NumPy and loads neither Numba nor
+LLVM.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Activation": "layers",
+    "AdaGrad": "optimizers",
+    "Adam": "optimizers",
+    "BCE": "losses",
+    "BatchNorm": "layers",
+    "Callback": "callbacks",
+    "CrossEntropy": "losses",
+    "Dense": "layers",
+    "Dropout": "layers",
+    "EarlyStopping": "callbacks",
+    "History": "history",
+    "InverseTime": "schedules",
+    "MSE": "losses",
+    "NonFiniteLoss": "bound",
+    "Predictor": "predictor",
+    "RMSProp": "optimizers",
+    "SGD": "optimizers",
+    "Sequential": "model",
+    "Standardizer": "preprocessing",
+    "StepDecay": "schedules",
+    "Trainer": "trainer",
+    "backends": "kernels.backends",
+    "gradcheck": "gradcheck",
+    "load": "model",
+}
+
+__all__ = ["__version__", "ops", *_HOME]  # noqa: PLE0604
+
+if TYPE_CHECKING:
+    from . import ops
+    from .bound import NonFiniteLoss
+    from .callbacks import Callback, EarlyStopping
+    from .gradcheck import gradcheck
+    from .history import History
+    from .kernels.backends import backends
+    from .layers import Activation, BatchNorm, Dense, Dropout
+    from .losses import BCE, MSE, CrossEntropy
+    from .model import Sequential, load
+    from .optimizers import SGD, AdaGrad, Adam, RMSProp
+    from .predictor import Predictor
+    from .preprocessing import Standardizer
+    from .schedules import InverseTime, StepDecay
+    from .trainer import Trainer
+
+
+def __getattr__(name: str) -> Any:
+    if name == "ops":
+        return import_module(".ops", __name__)
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

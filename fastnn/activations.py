@@ -1,0 +1,54 @@
+"""Activations that a layer can name, with what a plan has to know of each.
+
+The derivative of all of them follows from their output; where it is one of two simple forms the product of the backward pass
+applies it to its finished elements, and no pass over memory is spent on it.
+"""
+
+from dataclasses import dataclass
+
+from .checks import unknown_name
+
+
+@dataclass(frozen=True)
+class Derivative:
+    """How `dense_backward_input` finds the derivative in the output y: kind 1: y > 0; kind 2: c0 + c1 y + c2 y**2."""
+
+    kind: int
+    c0: float = 0.0
+    c1: float = 0.0
+    c2: float = 0.0
+
+
+@dataclass(frozen=True)
+class ActivationSpec:
+    """One activation.
+
+    forward, backward   operations of the kernel table, None for the identity
+    floor               if not None: max(x, floor) is the activation, fused into the product that feeds it
+    derivative          the form in which a product can apply its derivative, None if it cannot
+    """
+
+    name: str
+    forward: str | None
+    backward: str | None
+    derivative: Derivative | None
+    floor: float | None = None
+
+
+ACTIVATIONS = {
+    spec.name: spec
+    for spec in (
+        ActivationSpec("identity", None, None, None),
+        ActivationSpec("relu", "relu_forward", "relu_backward", Derivative(1), floor=0.0),
+        ActivationSpec("tanh", "tanh_forward", "tanh_backward", Derivative(2, 1.0, 0.0, -1.0)),
+        ActivationSpec("sigmoid", "sigmoid_forward", "sigmoid_backward", Derivative(2, 0.0, 1.0, -1.0)),
+    )
+}
+
+
+def get_activation(name: str | None) -> ActivationSpec:
+    """The activation of that name; None is the identity."""
+    spec = ACTIVATIONS.get(name or "identity")
+    if spec is None:
+        raise unknown_name("activation", name, ACTIVATIONS)
+    return spec

@@ -1,0 +1,157 @@
+"""Checks at the boundary: every error names the argument, what it was and what was expected, before anything is changed."""
+
+import difflib
+import math
+import operator
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+
+def unknown_name(what: str, name: object, known: Iterable[str]) -> ValueError:
+    """The error for a name that is none of the known ones; it says which known one is nearest."""
+    names = sorted(known)
+    near = difflib.get_close_matches(str(name).lower(), names, n=1, cutoff=0.5)
+    hint = f" did you mean {near[0]!r}?" if near else ""
+    return ValueError(f"unknown {what} {name!r}:{hint} Known: {', '.join(names)}")
+
+
+def integer(owner: str, argument: str, value: Any, minimum: int | None = None, maximum: int | None = None) -> int:
+    """`value` as an int within the bounds; booleans and fractions are refused."""
+    try:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{owner}({argument}={value!r}): {argument} must be an integer") from None
+    if minimum is not None and number < minimum:
+        raise ValueError(f"{owner}({argument}={value!r}): {argument} must be at least {minimum}")
+    if maximum is not None and number > maximum:
+        raise ValueError(f"{owner}({argument}={value!r}): {argument} must be at most {maximum}")
+    return number
+
+
+def number(
+    owner: str, argument: str, value: Any, minimum: float | None = None, maximum: float | None = None,
+    above: float | None = None, below: float | None = None,
+) -> float:  # fmt: skip
+    """`value` as a finite float within the bounds, of which `above` and `below` are exclusive."""
+    try:
+        if isinstance(value, (bool, np.bool_, str)):
+            raise TypeError
+        result = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{owner}({argument}={value!r}): {argument} must be a number") from None
+    bounds = [
+        (minimum is None or result >= minimum, f"at least {minimum}"),
+        (maximum is None or result <= maximum, f"at most {maximum}"),
+        (above is None or result > above, f"above {above}"),
+        (below is None or result < below, f"below {below}"),
+        (math.isfinite(result), "finite"),
+    ]
+    for kept, rule in bounds:
+        if not kept:
+            raise ValueError(f"{owner}({argument}={value!r}): {argument} must be {rule}")
+    return result
+
+
+def numeric(value: Any, name: str) -> Array:
+    """`value` as an array of real numbers; objects, strings and complex numbers are refused."""
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name}: cannot be made an array ({error})") from None
+    if array.dtype.kind not in "fiub":
+        expected = "expected real numbers"
+        if array.dtype.kind in "OUS":
+            expected += "; encode categories first, for instance with scikit-learn's OneHotEncoder"
+        raise TypeError(f"{name}: has dtype {array.dtype}, {expected}")
+    return array
+
+
+def features(
+    X: Any, columns: int | None, dtype: Any, name: str = "X", allow_nonfinite: bool = False
+) -> Array:
+    """X as a C-contiguous native (rows, columns) array of `dtype`; itself where it is one already.
+
+    TypeError for objects, strings and complex numbers; ValueError for a wrong rank or width, zero rows, and NaN or infinity
+    unless `allow_nonfinite`.
+    """
+    array = numeric(X, name)
+    wanted = "(rows, columns)" if columns is None else f"(rows, {columns})"
+    if array.ndim != 2 or (columns is not None and array.shape[1] != columns):
+        raise ValueError(f"{name}: has shape {array.shape}, expected {wanted}")
+    return _finished(array, dtype, name, allow_nonfinite)
+
+
+def targets(y: Any, columns: int, dtype: Any, name: str = "y", allow_nonfinite: bool = False) -> Array:
+    """y as a C-contiguous (rows, columns) array of `dtype`; one axis is accepted where columns is 1."""
+    array = numeric(y, name)
+    if array.ndim == 1 and columns == 1:
+        array = array[:, None]
+    if array.ndim != 2 or array.shape[1] != columns:
+        wanted = f"(rows, {columns})" + (" or (rows,)" if columns == 1 else "")
+        raise ValueError(f"{name}: has shape {array.shape}, expected {wanted} for a network with {columns} outputs")
+    return _finished(array, dtype, name, allow_nonfinite)
+
+
+def labels(y: Any, classes: int, name: str = "y") -> Array:
+    """y as int32 (rows,) with every entry in [0, classes); floats are accepted where they are whole numbers."""
+    array = numeric(y, name)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 1:
+        raise ValueError(f"{name}: has shape {array.shape}, expected (rows,) integer class labels")
+    if len(array) == 0:
+        raise ValueError(f"{name}: has no rows")
+    if array.dtype.kind == "f":
+        wrong = ~(array == np.floor(array)) | np.isinf(array)
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise ValueError(f"{name}: row {row} is {array[row]}, expected whole numbers from 0 to {classes - 1}")
+    low, high = array.min(), array.max()
+    if low < 0 or high >= classes:
+        row = int(np.argmax((array < 0) | (array >= classes)))
+        raise ValueError(f"{name}: row {row} is {array[row]}, expected labels from 0 to {classes - 1}")
+    return np.ascontiguousarray(array, dtype=np.int32)
+
+
+def row_numbers(order: Any, rows: int, batch_size: int, name: str = "order") -> Array:
+    """order as int64, (rows,) or (steps, batch), every entry in [0, rows)."""
+    array = np.asarray(order)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name}: has dtype {array.dtype}, expected row numbers as integers")
+    if array.ndim not in (1, 2) or array.size == 0:
+        raise ValueError(f"{name}: has shape {array.shape}, expected (steps, batch_size) or (rows,), not empty")
+    if array.ndim == 2 and array.shape[1] > batch_size:
+        raise ValueError(f"{name}: has {array.shape[1]} rows a step, expected at most batch_size = {batch_size}")
+    if array.min() < 0 or array.max() >= rows:
+        bad = array.ravel()[int(np.argmax((array.ravel() < 0) | (array.ravel() >= rows)))]
+        raise ValueError(f"{name}: contains row {bad}, expected rows from 0 to {rows - 1}")
+    return np.ascontiguousarray(array, dtype=np.int64)
+
+
+def same_rows(X: Array, y: Array, names: tuple[str, str] = ("X", "y")) -> None:
+    if len(X) != len(y):
+        raise ValueError(f"{names[1]}: has {len(y)} rows, expected {len(X)} as in {names[0]}")
+
+
+def _finished(array: Array, dtype: Any, name: str, allow_nonfinite: bool) -> Array:
+    if len(array) == 0:
+        raise ValueError(f"{name}: has no rows")
+    with np.errstate(over="ignore"):  # what overflows is found and named below
+        converted = np.ascontiguousarray(array, dtype=dtype)
+    # A sum is non-finite if any term is; only then is it worth looking where (or whether finite terms overflowed).
+    if not allow_nonfinite and array.dtype.kind == "f":
+        with np.errstate(over="ignore", invalid="ignore"):
+            suspicious = not np.isfinite(converted.sum())
+        if suspicious and not np.isfinite(converted).all():
+            row, column = np.argwhere(~np.isfinite(converted))[0]
+            raise ValueError(
+                f"{name}: row {row}, column {column} is {array[row, column]}, expected finite numbers within {np.dtype(dtype)} "
+                "(allow_nonfinite=True takes the data as it is)"
+            )
+    return converted

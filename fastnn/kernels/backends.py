@@ -1,0 +1,53 @@
+"""The kernel sets: what is available, which one "auto" picks, and why."""
+
+import functools
+from dataclasses import dataclass
+from importlib import util
+
+from .. import checks
+
+NAMES = ("reference", "numba", "c")
+
+
+@dataclass(frozen=True)
+class Backends:
+    """The answer of `fastnn.backends()`.
+
+    available   name -> what it is, for those that can be asked for
+    missing     name -> why not, and how to get it
+    auto        what backend="auto" picks;  why: the reason
+    """
+
+    available: dict[str, str]
+    missing: dict[str, str]
+    auto: str
+    why: str
+
+    def __repr__(self) -> str:
+        width = max(len(name) for name in NAMES)
+        lines = [f"{name:<{width}}  available      {text}" for name, text in self.available.items()]
+        lines += [f"{name:<{width}}  not available  {text}" for name, text in self.missing.items()]
+        return "\n".join([*lines, f"auto picks {self.auto}: {self.why}"])
+
+
+@functools.cache
+def backends() -> Backends:
+    """What is available on this machine, what backend="auto" picks, and why."""
+    available = {"reference": "NumPy, written to be read: the definition of every operation"}
+    missing = {"c": "this release has no C kernels; the Numba kernels do all the work"}
+    if util.find_spec("numba") is None:
+        missing["numba"] = "numba is not installed: pip install numba"
+        return Backends(available, missing, "reference", "it is the only one available")
+    available["numba"] = "every operation JIT-compiled with explicit SIMD, kept as object files between runs"
+    return Backends(available, missing, "numba", "it is the fastest one available")
+
+
+def resolve(backend: str) -> str:
+    """The name of the set to use; an error that says how to get it if it is not there."""
+    if backend == "auto":
+        return backends().auto
+    if backend not in NAMES:
+        raise checks.unknown_name("backend", backend, (*NAMES, "auto"))
+    if backend not in backends().available:
+        raise RuntimeError(f"backend={backend!r}: not available: {backends().missing[backend]}")
+    return backend

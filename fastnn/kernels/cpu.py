@@ -1,0 +1,58 @@
+"""What the CPU offers: the instruction set level and the width of its vectors.
+
+FASTNN_ISA=avx512 | avx2 | baseline makes kernels and memory layouts for a lower level than the CPU's own; it is there to
+test them on one machine. It is read once, when the first plan or kernel needs the width.
+"""
+
+import functools
+import os
+
+_VECTOR_BYTES = {"avx512": 64, "avx2": 32, "baseline": 16}
+
+
+@functools.cache
+def features() -> frozenset[str]:
+    """The names of the CPU features that LLVM finds on this machine."""
+    import llvmlite.binding as llvm
+
+    return frozenset(name for name, present in llvm.get_host_cpu_features().items() if present)
+
+
+def name() -> str:
+    """LLVM's name of the CPU, such as "znver4"."""
+    import llvmlite.binding as llvm
+
+    return str(llvm.get_host_cpu_name())
+
+
+def best_isa() -> str:
+    """The highest level that this CPU has."""
+    found = features()
+    if {"avx512f", "avx512vl", "avx512dq", "avx512bw"} <= found:
+        return "avx512"
+    return "avx2" if {"avx2", "fma"} <= found else "baseline"
+
+
+@functools.cache
+def isa() -> str:
+    """The level in use: the CPU's own, or the lower one that FASTNN_ISA asks for."""
+    asked = os.environ.get("FASTNN_ISA", "").lower()
+    best = best_isa()
+    if not asked:
+        return best
+    order = list(_VECTOR_BYTES)
+    if asked not in order:
+        raise ValueError(f"FASTNN_ISA={asked!r}: must be one of {', '.join(order)}")
+    if order.index(asked) < order.index(best):
+        raise ValueError(f"FASTNN_ISA={asked!r}: this CPU only has {best}")
+    return asked
+
+
+def vector_bytes() -> int:
+    """Bytes of one vector register at the level in use: 64, 32 or 16."""
+    return _VECTOR_BYTES[isa()]
+
+
+def vector_registers() -> int:
+    """How many vector registers the level has."""
+    return 32 if isa() == "avx512" else 16

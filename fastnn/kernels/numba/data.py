@@ -1,0 +1,44 @@
+"""Moving rows of the data into a mini-batch and results out of it."""
+
+from numba import njit
+
+from .entry import kernel
+from .simd import at, lanes, load, store, transpose_block
+
+
+@kernel
+def gather_rows(x, X, order, B, F, R):  # type: ignore[no-untyped-def]
+    lane = lanes(x.data)
+    whole = F // lane * lane
+    for b in range(B):
+        source, target = at(X.data, order[b] * X.stride0), at(x.data, b * x.stride0)
+        for f in range(0, whole, lane):
+            store(target, f, load(source, f))
+        for f in range(whole, F):  # the columns behind F are not the gather's: a row of ones may stand there
+            target[f] = source[f]
+
+
+@kernel
+def gather_labels(labels, y, order, B, R):  # type: ignore[no-untyped-def]
+    for b in range(B):
+        labels[b] = y[order[b]]
+
+
+@njit(error_model="numpy")
+def _transpose(out, x, rows, columns):  # type: ignore[no-untyped-def]
+    """out = x^T for x with that many rows and columns, in square blocks."""
+    lane = lanes(x.data)
+    for row in range(0, rows, lane):
+        for column in range(0, columns, lane):
+            corner = at(out.data, column * out.stride0 + row)
+            transpose_block(corner, out.stride0, at(x.data, row * x.stride0 + column), x.stride0, rows - row)
+
+
+@kernel
+def rows_to_features(out, x, F, B):  # type: ignore[no-untyped-def]
+    _transpose(out, x, B, F)
+
+
+@kernel
+def features_to_rows(out, x, B, F):  # type: ignore[no-untyped-def]
+    _transpose(out, x, F, B)

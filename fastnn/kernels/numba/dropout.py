@@ -1,0 +1,36 @@
+"""Dropout with a counter-based generator; the mask is computed twice rather than stored."""
+
+from numba import njit
+
+from .entry import kernel
+from .simd import below_unsigned, lane_numbers, lanes, load, select, store
+
+
+@njit(error_model="numpy")
+def _hash32(x):  # type: ignore[no-untyped-def]
+    """`triple32`, see the reference."""
+    x = (x ^ (x >> 17)) * 0xED5AD4BB
+    x = (x ^ (x >> 11)) * 0xAC4C1B51
+    x = (x ^ (x >> 15)) * 0x31848BAB
+    return x ^ (x >> 14)
+
+
+@njit(error_model="numpy")
+def _scale_kept(out, x, features, rows, key, threshold, scale):  # type: ignore[no-untyped-def]
+    columns = lane_numbers(x.data)
+    for f in range(features):
+        feature = _hash32((columns * 0 + f) ^ key)
+        for b in range(0, rows, lanes(x.data)):
+            kept = below_unsigned(_hash32(feature + (columns + b)), threshold)
+            value = load(x.data, f * x.stride0 + b) * scale
+            store(out.data, f * out.stride0 + b, select(kept, value, 0.0))
+
+
+@kernel
+def dropout_forward(y, x, F, B, key, threshold, scale):  # type: ignore[no-untyped-def]
+    _scale_kept(y, x, F, B, key, threshold, scale)
+
+
+@kernel
+def dropout_backward(dx, dy, F, B, key, threshold, scale):  # type: ignore[no-untyped-def]
+    _scale_kept(dx, dy, F, B, key, threshold, scale)

@@ -1,0 +1,68 @@
+"""Batch normalisation: a feature is a contiguous row, its sums run along it."""
+
+import math
+
+from numba import njit
+
+from .entry import kernel
+from .simd import at, fma, horizontal_sum, lanes, lanes_below, load, select, splat, store
+
+
+@njit(error_model="numpy")
+def _sum(x, rows):  # type: ignore[no-untyped-def]
+    total = splat(x, 0.0)
+    for b in range(0, rows, lanes(x)):
+        total = total + select(lanes_below(x, rows - b), load(x, b), 0.0)
+    return horizontal_sum(total)
+
+
+@njit(error_model="numpy")
+def _sum_of_squares(x, mean, rows):  # type: ignore[no-untyped-def]
+    total = splat(x, 0.0)
+    for b in range(0, rows, lanes(x)):
+        centred = select(lanes_below(x, rows - b), load(x, b) - mean, 0.0)
+        total = fma(centred, centred, total)
+    return horizontal_sum(total)
+
+
+@njit(error_model="numpy")
+def _scale_and_shift(y, x, rows, mean, slope, offset):  # type: ignore[no-untyped-def]
+    for b in range(0, rows, lanes(x)):
+        store(y, b, fma(load(x, b) - mean, slope, offset))
+
+
+@kernel
+def batch_norm_forward(
+    y, mean, inv_std, running_mean, running_var, x, gamma, beta, F, B, eps, momentum
+):  # type: ignore[no-untyped-def]
+    for f in range(F):
+        row = at(x.data, f * x.stride0)
+        mean[f] = _sum(row, B) / B
+        var = _sum_of_squares(row, mean[f], B) / B
+        inv_std[f] = 1.0 / math.sqrt(var + eps)
+        _scale_and_shift(at(y.data, f * y.stride0), row, B, mean[f], gamma[f] * inv_std[f], beta[f])
+        running_mean[f] += momentum * (mean[f] - running_mean[f])
+        running_var[f] += momentum * (var * B / max(B - 1, 1) - running_var[f])
+
+
+@kernel
+def batch_norm_inference(y, x, gamma, beta, running_mean, running_var, F, B, eps):  # type: ignore[no-untyped-def]
+    for f in range(F):
+        slope = gamma[f] / math.sqrt(running_var[f] + eps)
+        _scale_and_shift(at(y.data, f * y.stride0), at(x.data, f * x.stride0), B, running_mean[f], slope, beta[f])
+
+
+@kernel
+def batch_norm_backward(dx, dgamma, dbeta, dy, x, gamma, mean, inv_std, F, B):  # type: ignore[no-untyped-def]
+    for f in range(F):
+        row, grad, out = at(x.data, f * x.stride0), at(dy.data, f * dy.stride0), at(dx.data, f * dx.stride0)
+        total, product = splat(row, 0.0), splat(row, 0.0)
+        for b in range(0, B, lanes(row)):
+            g = select(lanes_below(row, B - b), load(grad, b), 0.0)
+            total = total + g
+            product = fma(g, (load(row, b) - mean[f]) * inv_std[f], product)
+        dbeta[f], dgamma[f] = horizontal_sum(total), horizontal_sum(product)
+        slope, from_beta, from_gamma = gamma[f] * inv_std[f], dbeta[f] / B, dgamma[f] / B * inv_std[f]
+        for b in range(0, B, lanes(row)):
+            centred = load(row, b) - mean[f]
+            store(out, b, (load(grad, b) - from_beta - centred * from_gamma) * slope)

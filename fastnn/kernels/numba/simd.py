@@ -1,0 +1,431 @@
+"""Vectors as values: what lets a Numba kernel read like scalar code.
+
+`load` takes a vector of consecutive numbers from memory, `store` puts one back, and between the two the ordinary operators
+and the functions of this module work on whole vectors; a scalar operand is broadcast. Each value is an LLVM vector of the
+machine's width, so that the code is SIMD by construction and not by the grace of an optimiser. No operation here carries a
+fast-math flag: what is written is what is computed, `fma` where one rounding is wanted and `*`, `+` where two are.
+
+    a, b, c    vectors of the same dtype, or scalars          p    pointer to numbers          i    offset in numbers
+"""
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.imputils import lower_builtin
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, models, register_model
+
+from ..cpu import vector_bytes
+
+
+class Vector(types.Type):
+    """A vector of `lanes` numbers of a Numba scalar type; a boolean one is the mask that a comparison gives."""
+
+    def __init__(self, dtype: Any, lanes: int) -> None:
+        self.dtype, self.lanes = dtype, lanes
+        super().__init__(name=f"vector({dtype}, {lanes})")
+
+
+_SCALARS = {
+    types.float32: ir.FloatType(),
+    types.float64: ir.DoubleType(),
+    types.int32: ir.IntType(32),
+    types.int64: ir.IntType(64),
+    types.boolean: ir.IntType(1),
+}
+_I32, _I64 = ir.IntType(32), ir.IntType(64)
+
+
+@register_model(Vector)
+class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
+    def __init__(self, manager: Any, fe_type: Vector) -> None:
+        super().__init__(manager, fe_type, vector_type(fe_type))
+
+
+def vector_type(vector: Vector) -> ir.VectorType:
+    return ir.VectorType(_SCALARS[vector.dtype], vector.lanes)
+
+
+def vector_of(dtype: Any) -> Vector:
+    """The machine's vector of a scalar type."""
+    return Vector(dtype, vector_bytes() // (dtype.bitwidth // 8))
+
+
+def integers_like(vector: Vector) -> Vector:
+    return Vector(types.int32 if vector.dtype.bitwidth == 32 else types.int64, vector.lanes)
+
+
+# ---- building blocks on LLVM values (used here and by tile.py) ----
+
+
+def call_llvm(builder: Any, name: str, result: Any, *args: Any) -> Any:
+    """A call of the LLVM intrinsic of that full name, declared when it is first used."""
+    function_type = ir.FunctionType(result, [a.type for a in args])
+    return builder.call(cgutils.get_or_insert_function(builder.module, function_type, name), args)
+
+
+def llvm_suffix(vector: ir.VectorType) -> str:
+    kind = {"float": "f32", "double": "f64"}.get(str(vector.element), str(vector.element))
+    return f"v{vector.count}{kind}"
+
+
+def broadcast(builder: Any, scalar: Any, vector: ir.VectorType) -> Any:
+    undefined = ir.Constant(vector, ir.Undefined)
+    first = builder.insert_element(undefined, scalar, ir.Constant(_I32, 0))
+    zeros = ir.Constant(ir.VectorType(_I32, vector.count), [0] * vector.count)
+    return builder.shuffle_vector(first, undefined, zeros)
+
+
+def load_vector(builder: Any, pointer: Any, vector: ir.VectorType) -> Any:
+    value = builder.load(builder.bitcast(pointer, vector.as_pointer()))
+    value.align = _element_bytes(vector)
+    return value
+
+
+def store_vector(builder: Any, value: Any, pointer: Any) -> None:
+    builder.store(value, builder.bitcast(pointer, value.type.as_pointer())).align = _element_bytes(value.type)
+
+
+def fused_multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    """a * b + c with one rounding where the CPU has FMA; `llvm.fma` would call a slow library function where it has not."""
+    return call_llvm(builder, f"llvm.fmuladd.{llvm_suffix(c.type)}", c.type, a, b, c)
+
+
+def _element_bytes(vector: ir.VectorType) -> int:
+    return {"float": 4, "double": 8, "i32": 4, "i64": 8}[str(vector.element)]
+
+
+def _lanes_below(builder: Any, count: Any, lanes: int) -> Any:
+    numbers = ir.Constant(ir.VectorType(_I32, lanes), list(range(lanes)))
+    limit = broadcast(builder, builder.trunc(count, _I32), ir.VectorType(_I32, lanes))
+    return builder.icmp_signed("<", numbers, limit)
+
+
+def _as_vector(context: Any, builder: Any, value: Any, given: Any, wanted: Vector) -> Any:
+    if isinstance(given, Vector):
+        return value
+    return broadcast(builder, context.cast(builder, value, given, wanted.dtype), vector_type(wanted))
+
+
+# ---- operators ----
+
+
+def _vector_among(args: tuple[Any, ...]) -> Vector | None:
+    return next((a for a in args if isinstance(a, Vector)), None)
+
+
+def _operator(function: Callable[..., Any], emit: Callable[..., Any], comparison: bool = False) -> None:
+    """Types and lowers a binary operator for vector-vector, vector-scalar and scalar-vector."""
+
+    @infer_global(function)
+    class _Template(AbstractTemplate):  # type: ignore[misc]
+        def generic(self, args: tuple[Any, ...], kws: Any) -> Any:
+            vector = _vector_among(args)
+            if vector is None or len(args) != 2:
+                return None
+            return signature(Vector(types.boolean, vector.lanes) if comparison else vector, *args)
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        vector = _vector_among(sig.args)
+        assert vector is not None
+        a, b = (_as_vector(context, builder, v, t, vector) for v, t in zip(args, sig.args, strict=True))
+        return emit(builder, vector.dtype, a, b)
+
+    for pair in ((Vector, Vector), (Vector, types.Number), (types.Number, Vector)):
+        lower_builtin(function, *pair)(lower)
+
+
+def _either(for_floats: str, for_integers: str) -> Callable[..., Any]:
+    def emit(builder: Any, dtype: Any, a: Any, b: Any) -> Any:
+        return getattr(builder, for_floats if isinstance(dtype, types.Float) else for_integers)(a, b)
+
+    return emit
+
+
+def _compare(symbol: str) -> Callable[..., Any]:
+    def emit(builder: Any, dtype: Any, a: Any, b: Any) -> Any:
+        if isinstance(dtype, types.Float):
+            return builder.fcmp_ordered(symbol, a, b)
+        return builder.icmp_signed(symbol, a, b)
+
+    return emit
+
+
+_operator(operator.add, _either("fadd", "add"))
+_operator(operator.sub, _either("fsub", "sub"))
+_operator(operator.mul, _either("fmul", "mul"))
+_operator(operator.truediv, _either("fdiv", "sdiv"))
+_operator(operator.lshift, _either("shl", "shl"))
+_operator(operator.rshift, _either("lshr", "lshr"))  # logical: zeros come in from the left
+_operator(operator.and_, _either("and_", "and_"))
+_operator(operator.or_, _either("or_", "or_"))
+_operator(operator.xor, _either("xor", "xor"))
+for _function, _symbol in ((operator.lt, "<"), (operator.le, "<="), (operator.gt, ">"), (operator.ge, ">="), (operator.eq, "==")):
+    _operator(_function, _compare(_symbol), comparison=True)
+
+
+@infer_global(operator.neg)
+class _Negation(AbstractTemplate):  # type: ignore[misc]
+    def generic(self, args: tuple[Any, ...], kws: Any) -> Any:
+        return signature(args[0], *args) if len(args) == 1 and isinstance(args[0], Vector) else None
+
+
+@lower_builtin(operator.neg, Vector)
+def _negate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    return builder.fneg(args[0])
+
+
+# ---- memory ----
+
+
+@intrinsic
+def lanes(typingctx, p):  # type: ignore[no-untyped-def]
+    """How many numbers of p's dtype a vector holds."""
+    count = vector_of(p.dtype).lanes
+    return types.int64(p), lambda context, builder, sig, args: ir.Constant(_I64, count)
+
+
+@intrinsic
+def at(typingctx, p, i):  # type: ignore[no-untyped-def]
+    """The pointer i numbers further on."""
+    return p(p, types.int64), lambda context, builder, sig, args: builder.gep(args[0], [args[1]])
+
+
+@intrinsic
+def address(typingctx, p):  # type: ignore[no-untyped-def]
+    return types.int64(p), lambda context, builder, sig, args: builder.ptrtoint(args[0], _I64)
+
+
+@intrinsic
+def load(typingctx, p, i):  # type: ignore[no-untyped-def]
+    """The vector that begins at p[i]."""
+    vector = vector_of(p.dtype)
+
+    def emit(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        return load_vector(builder, builder.gep(args[0], [args[1]]), vector_type(vector))
+
+    return vector(p, types.int64), emit
+
+
+@intrinsic
+def store(typingctx, p, i, value):  # type: ignore[no-untyped-def]
+    """Puts a vector at p[i]."""
+
+    def emit(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        store_vector(builder, args[2], builder.gep(args[0], [args[1]]))
+        return context.get_dummy_value()
+
+    return types.void(p, types.int64, value), emit
+
+
+@intrinsic
+def load_part(typingctx, p, i, count):  # type: ignore[no-untyped-def]
+    """The first `count` lanes from p[i]; the others are zero, and their memory is not touched."""
+    vector = vector_of(p.dtype)
+
+    def emit(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        llvm = vector_type(vector)
+        pointer = builder.bitcast(builder.gep(args[0], [args[1]]), llvm.as_pointer())
+        mask, zero = _lanes_below(builder, args[2], vector.lanes), ir.Constant(llvm, None)
+        return _masked(builder, "load", llvm, pointer, mask, zero)
+
+    return vector(p, types.int64, types.int64), emit
+
+
+@intrinsic
+def store_part(typingctx, p, i, value, count):  # type: ignore[no-untyped-def]
+    """Puts the first `count` lanes at p[i]; memory beyond them is not touched."""
+
+    def emit(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        pointer = builder.bitcast(builder.gep(args[0], [args[1]]), args[2].type.as_pointer())
+        mask = _lanes_below(builder, args[3], value.lanes)
+        _masked(builder, "store", args[2].type, pointer, mask, args[2])
+        return context.get_dummy_value()
+
+    return types.void(p, types.int64, value, types.int64), emit
+
+
+def _masked(builder: Any, what: str, vector: ir.VectorType, pointer: Any, mask: Any, value: Any) -> Any:
+    name = f"llvm.masked.{what}.{llvm_suffix(vector)}.p0"
+    align = ir.Constant(_I32, _element_bytes(vector))
+    if what == "load":
+        return call_llvm(builder, name, vector, pointer, align, mask, value)
+    return call_llvm(builder, name, ir.VoidType(), value, pointer, align, mask)
+
+
+# ---- arithmetic beyond the operators ----
+
+
+@intrinsic
+def splat(typingctx, p, scalar):  # type: ignore[no-untyped-def]
+    """A vector of p's dtype with the scalar in every lane."""
+    vector = vector_of(p.dtype)
+
+    def emit(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        return _as_vector(context, builder, args[1], scalar, vector)
+
+    return vector(p, scalar), emit
+
+
+@intrinsic
+def fma(typingctx, a, b, c):  # type: ignore[no-untyped-def]
+    """a * b + c, rounded once."""
+    vector = _vector_among((a, b, c))
+    if vector is None:
+        return None
+
+    def emit(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        values = [_as_vector(context, builder, v, t, vector) for v, t in zip(args, sig.args, strict=True)]
+        return fused_multiply_add(builder, *values)
+
+    return vector(a, b, c), emit
+
+
+@intrinsic
+def select(typingctx, mask, a, b):  # type: ignore[no-untyped-def]
+    """a where the mask is true, b elsewhere."""
+    vector = _vector_among((a, b))
+    if vector is None:
+        return None
+
+    def emit(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        x, y = (_as_vector(context, builder, v, t, vector) for v, t in zip(args[1:], sig.args[1:], strict=True))
+        return builder.select(args[0], x, y)
+
+    return vector(mask, a, b), emit
+
+
+@intrinsic
+def sqrt(typingctx, a):  # type: ignore[no-untyped-def]
+    """The square root, correctly rounded."""
+
+    def emit(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        llvm = args[0].type
+        return call_llvm(builder, f"llvm.sqrt.{llvm_suffix(llvm)}", llvm, args[0])
+
+    return a(a), emit
+
+
+@intrinsic
+def bits(typingctx, a):  # type: ignore[no-untyped-def]
+    """The bit patterns of floating-point lanes as integers of the same width."""
+    result = integers_like(a)
+    return result(a), lambda context, builder, sig, args: builder.bitcast(args[0], vector_type(result))
+
+
+@intrinsic
+def from_bits(typingctx, a, like):  # type: ignore[no-untyped-def]
+    """The floating-point lanes of `like`'s dtype with these bit patterns."""
+    return like(a, like), lambda context, builder, sig, args: builder.bitcast(args[0], vector_type(like))
+
+
+@intrinsic
+def to_float(typingctx, a, like):  # type: ignore[no-untyped-def]
+    """Signed integers as the nearest numbers of `like`'s dtype."""
+    return like(a, like), lambda context, builder, sig, args: builder.sitofp(args[0], vector_type(like))
+
+
+@intrinsic
+def shift_right_signed(typingctx, a, count):  # type: ignore[no-untyped-def]
+    """Integer lanes shifted right, the sign copied in."""
+
+    def emit(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        return builder.ashr(args[0], _as_vector(context, builder, args[1], count, a))
+
+    return a(a, count), emit
+
+
+@intrinsic
+def lanes_below(typingctx, p, count):  # type: ignore[no-untyped-def]
+    """The mask of the first `count` lanes of a vector of p's dtype."""
+    size = vector_of(p.dtype).lanes
+
+    def emit(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        return _lanes_below(builder, args[1], size)
+
+    return Vector(types.boolean, size)(p, types.int64), emit
+
+
+@intrinsic
+def lane_numbers(typingctx, p):  # type: ignore[no-untyped-def]
+    """0, 1, 2 ... as 32-bit integers, one for each lane of a vector of p's dtype."""
+    vector = Vector(types.int32, vector_of(p.dtype).lanes)
+    value = ir.Constant(vector_type(vector), list(range(vector.lanes)))
+    return vector(p), lambda context, builder, sig, args: value
+
+
+@intrinsic
+def load_integers(typingctx, p, i, like):  # type: ignore[no-untyped-def]
+    """As many 32-bit integers from p[i] on as a vector of `like`'s pointer dtype has lanes."""
+    vector = Vector(types.int32, vector_of(like.dtype).lanes)
+
+    def emit(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        return load_vector(builder, builder.gep(args[0], [args[1]]), vector_type(vector))
+
+    return vector(p, types.int64, like), emit
+
+
+@intrinsic
+def below_unsigned(typingctx, a, b):  # type: ignore[no-untyped-def]
+    """The mask of a < b, both integer vectors (or a scalar b) taken as unsigned."""
+
+    def emit(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        return builder.icmp_unsigned("<", args[0], _as_vector(context, builder, args[1], b, a))
+
+    return Vector(types.boolean, a.lanes)(a, b), emit
+
+
+@intrinsic
+def transpose_block(typingctx, out, out_stride, x, x_stride, rows):  # type: ignore[no-untyped-def]
+    """out[j, i] = x[i, j] for a square block of one vector each way; rows of x from `rows` on count as zeros.
+
+    log2(lanes) rounds of pairwise exchanges: round d swaps the off-diagonal blocks of size d x d.
+    """
+    vector = vector_of(x.dtype)
+    sig = types.void(out, types.int64, x, types.int64, types.int64)
+
+    def emit(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        out, out_stride, x, x_stride, rows = args
+        size, llvm = vector.lanes, vector_type(vector)
+        values = []
+        for i in range(size):
+            value = load_vector(builder, builder.gep(x, [builder.mul(x_stride, ir.Constant(_I64, i))]), llvm)
+            present = builder.icmp_signed("<", ir.Constant(_I64, i), rows)
+            values.append(builder.select(present, value, ir.Constant(llvm, None)))
+        distance = size // 2
+        while distance:
+            index = [(lane if not lane & distance else size + lane - distance) for lane in range(size)]
+            low = ir.Constant(ir.VectorType(_I32, size), index)
+            high = ir.Constant(ir.VectorType(_I32, size), [k + distance for k in index])
+            for i in range(size):
+                if not i & distance:
+                    a, b = values[i], values[i + distance]
+                    values[i], values[i + distance] = builder.shuffle_vector(a, b, low), builder.shuffle_vector(a, b, high)
+            distance //= 2
+        for j, value in enumerate(values):
+            store_vector(builder, value, builder.gep(out, [builder.mul(out_stride, ir.Constant(_I64, j))]))
+        return context.get_dummy_value()
+
+    return sig, emit
+
+
+@intrinsic
+def horizontal_sum(typingctx, a):  # type: ignore[no-untyped-def]
+    """The sum of all lanes: halves added until one number is left, always in the same order."""
+
+    def emit(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        value, count = args[0], a.lanes
+        while count > 1:
+            count //= 2
+            low, high = (
+                builder.shuffle_vector(value, value, ir.Constant(ir.VectorType(_I32, count), [*range(s, s + count)]))
+                for s in (0, count)
+            )
+            value = builder.fadd(low, high)
+        return builder.extract_element(value, ir.Constant(_I32, 0))
+
+    return a.dtype(a), emit

@@ -1,0 +1,159 @@
+"""The table of operations: what each one is called, reads and writes, and how a compiled kernel is given its arguments.
+
+A reference kernel declares its operands once, with `@operation`; plans, the printed form of a plan, `fastnn.ops`, tests and
+benchmarks take them from here. All compiled kernels have one C signature, `void kernel(const int64_t *words)`, and the words
+follow from the declaration:
+
+    for each array its address and, if it has two axes, the two strides, counted in elements (one axis: contiguous);
+    then each size, in the order in which the axis letters first appear;
+    then each scalar, a float as the bits of a float64, an integer as itself.
+
+Arrays that are written come first, then those that are read, then sizes, then scalars; an array that may be absent (`name?`)
+has address 0 then. Axis letters: B rows of the batch, I inputs, O outputs, K terms of a sum, N elements, F features, R rows of
+the data, C outputs of the network.
+"""
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+Access = Literal["writes", "updates", "reads"]
+
+
+@dataclass(frozen=True)
+class Array:
+    """An array operand. `dtype` is None where the plan's own dtype (float32 or float64) is meant."""
+
+    name: str
+    axes: tuple[str, ...]
+    dtype: str | None
+    access: Access
+    optional: bool = False
+
+    def type(self, plan_dtype: np.dtype[Any]) -> np.dtype[Any]:
+        return plan_dtype if self.dtype is None else np.dtype(self.dtype)
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """A scalar operand: a float64 that the kernel rounds to the plan's dtype once, or an integer."""
+
+    name: str
+    integer: bool = False
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One row of the table; `reference` defines what it computes."""
+
+    name: str
+    arrays: tuple[Array, ...]
+    scalars: tuple[Scalar, ...]
+    reference: Callable[..., None]
+
+    @property
+    def sizes(self) -> tuple[str, ...]:
+        """The axis letters, in order of first appearance."""
+        return tuple(dict.fromkeys(axis for array in self.arrays for axis in array.axes if not axis.isdigit()))
+
+    @property
+    def operands(self) -> tuple[str, ...]:
+        """Names of arrays and scalars: the parameters of the reference kernel."""
+        return tuple(o.name for o in (*self.arrays, *self.scalars))
+
+    @property
+    def words(self) -> dict[str, int]:
+        """Position of the first word of each array, size and scalar; "" is their number."""
+        places, place = {}, 0
+        for array in self.arrays:
+            places[array.name] = place
+            place += 1 if len(array.axes) == 1 else 3
+        for name in (*self.sizes, *(s.name for s in self.scalars)):
+            places[name] = place
+            place += 1
+        places[""] = place
+        return places
+
+    def size_of(self, arguments: Mapping[str, Any]) -> dict[str, int]:
+        """The value of each axis letter; a ValueError if two arrays disagree about one."""
+        found: dict[str, tuple[int, str]] = {}
+        for array in self.arrays:
+            value = arguments[array.name]
+            if value is None:
+                continue
+            if value.ndim != len(array.axes):
+                raise ValueError(f"{self.name}: {array.name} has {value.ndim} axes, expected {list(array.axes)}")
+            for axis, length in zip(array.axes, value.shape, strict=True):
+                known, owner = found.setdefault(axis, (int(axis) if axis.isdigit() else length, array.name))
+                if known != length:
+                    raise ValueError(
+                        f"{self.name}: {array.name} has shape {value.shape}, expected {axis} = {known} as in {owner}"
+                    )
+        return {axis: length for axis, (length, _) in found.items() if not axis.isdigit()}
+
+
+OPERATIONS: dict[str, Operation] = {}
+
+
+def operation(*, writes: str = "", updates: str = "", reads: str = "", scalars: str = "") -> Callable[..., Any]:
+    """Enters a reference kernel into the table.
+
+    writes, updates, reads   arrays as "name[axes]" or "name[axes]:dtype", "name?[axes]" if it may be None
+    scalars                  "name" for a float, "name:int" for an integer
+    """
+
+    def enter(function: Callable[..., None]) -> Callable[..., None]:
+        arrays = tuple(
+            _array(text, access)
+            for access, group in (("writes", writes), ("updates", updates), ("reads", reads))
+            for text in group.split()
+        )
+        scalar = tuple(Scalar(text.split(":")[0], text.endswith(":int")) for text in scalars.split())
+        entry = Operation(function.__name__, arrays, scalar, function)
+        declared = tuple(inspect.signature(function).parameters)
+        if declared != entry.operands:
+            raise TypeError(f"{function.__name__}{declared}: the declaration names {entry.operands}")
+        OPERATIONS[entry.name] = entry
+        return function
+
+    return enter
+
+
+def _array(text: str, access: Any) -> Array:
+    match = re.fullmatch(r"(\w+)(\??)\[([\w,]+)\](?::(\w+))?", text)
+    if match is None:
+        raise TypeError(f"{text!r}: expected name[axes] or name[axes]:dtype")
+    name, optional, axes, dtype = match.groups()
+    return Array(name, tuple(axes.split(",")), dtype, access, bool(optional))
+
+
+def array_words(array: Array, value: np.ndarray[Any, Any] | None) -> list[int]:
+    """The words of one array operand: its address and, with two axes, its strides in elements."""
+    if value is None:
+        return [0] * (1 if len(array.axes) == 1 else 3)
+    address = value.__array_interface__["data"][0]
+    if len(array.axes) == 1:
+        return [address]
+    return [address, *(stride // value.itemsize for stride in value.strides)]
+
+
+def float_word(value: float) -> int:
+    """The bits of a float64 as an integer."""
+    return int(np.float64(value).view(np.int64))
+
+
+def argument_words(entry: Operation, arguments: Mapping[str, Any]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The words of one call of an operation, from its arrays and scalars."""
+    sizes = entry.size_of(arguments)
+    words: list[int] = []
+    for array in entry.arrays:
+        words += array_words(array, arguments[array.name])
+    words += [sizes[axis] for axis in entry.sizes]
+    for scalar in entry.scalars:
+        value = arguments[scalar.name]
+        words.append(int(value) if scalar.integer else float_word(value))
+    return np.array(words, dtype=np.int64)

@@ -1,0 +1,268 @@
+"""Layers: what a user writes down, and which operations each is made of.
+
+A layer is a frozen description. It says how wide it is, which parameters it has, and, when a plan is compiled, writes its
+forward and backward operations with the builder's help.
+
+    I inputs     O outputs     K = I + 1 with a bias, I without
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import checks
+from .activations import ActivationSpec, get_activation
+from .plan.arena import Layout, Ref, padded
+from .plan.compiler import Builder, Gradient, Value
+from .plan.plan import Given
+
+if TYPE_CHECKING:
+    from .initializers import Initializer
+
+Array = np.ndarray[Any, Any]
+
+
+class Layer:
+    """What every layer answers; the defaults are those of a layer without parameters that keeps its width."""
+
+    mixes_rows = False
+    """Whether a row's output depends on the other rows of its batch."""
+
+    def outputs(self, inputs: int) -> int:
+        """Width of the output for a width of the input."""
+        return inputs
+
+    def parameters(self, layout: Layout, index: int, inputs: int, dtype: np.dtype[Any]) -> dict[str, Ref]:
+        """Places for what the optimizer moves; `index` is the layer's position in the model."""
+        return {}
+
+    def buffers(self, layout: Layout, index: int, inputs: int, dtype: np.dtype[Any]) -> dict[str, Ref]:
+        """Places for what the layer itself moves."""
+        return {}
+
+    def entries(self, arrays: dict[str, Array]) -> dict[str, Array]:
+        """The arrays of `parameters` as users know them."""
+        return arrays
+
+    def forward(self, builder: Builder, x: Value) -> Value:
+        """Writes the operations that make the layer's output."""
+        raise NotImplementedError
+
+    def backward(self, builder: Builder, dy: Gradient) -> Gradient | None:
+        """Writes those that make the gradients of its parameters and of its input, which it returns; a first layer need not."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Dense(Layer):
+    """activation(x W + b) with W of shape (fan_in, fan_out) and b of shape (fan_out,).
+
+    units         fan_out, at least 1
+    activation    "relu", "tanh", "sigmoid", "identity" or None
+    bias          False leaves b out
+    weight_init   name or initializer; None chooses by the activation: He for ReLU, Xavier otherwise
+    bias_init     the same for b
+    """
+
+    units: int
+    activation: str | None = None
+    bias: bool = True
+    weight_init: "str | Initializer | None" = None
+    bias_init: "str | Initializer" = "zeros"
+
+    def __post_init__(self) -> None:
+        from .initializers import get_initializer
+
+        object.__setattr__(self, "units", checks.integer("Dense", "units", self.units, minimum=1))
+        if not isinstance(self.bias, bool):
+            raise TypeError(f"Dense(bias={self.bias!r}): bias must be True or False")
+        get_activation(self.activation)
+        if self.weight_init is not None:
+            get_initializer(self.weight_init)
+        get_initializer(self.bias_init)
+
+    def outputs(self, inputs: int) -> int:
+        return self.units
+
+    def parameters(self, layout: Layout, index: int, inputs: int, dtype: np.dtype[Any]) -> dict[str, Ref]:
+        # Stored [out][in] the scalars of the forward product are contiguous, which pays in wide layers; in narrow ones the
+        # orientation that wastes less padding wins. A first layer has its input row-major anyway.
+        terms, units = inputs + self.bias, self.units
+        by_outputs = index == 0 or min(inputs, units) >= 100 or units * padded(terms, dtype) < terms * padded(units, dtype)
+        shape = (units, terms) if by_outputs else (terms, units)
+        slot = layout.matrix(f"W{index}", *shape, dtype, spare_rows=False)
+        return {"weight": Ref("parameters", slot, transposed=not by_outputs)}
+
+    def entries(self, arrays: dict[str, Array]) -> dict[str, Array]:
+        weight = arrays["weight"].T  # (K, O): the bias is its last row
+        return {"weight": weight[:-1], "bias": weight[-1]} if self.bias else {"weight": weight}
+
+    def forward(self, builder: Builder, x: Value) -> Value:
+        activation = get_activation(self.activation)
+        y = builder.value(f"h{builder.layer}", self.units)
+        fused = activation.floor is not None
+        product = f"W{builder.layer} {x.name}"
+        builder.call(
+            "dense_forward", f"{y.name} = {f'max({product}, {activation.floor:g})' if fused else product}",
+            y=y.data, x=x.with_ones if self.bias else x.data, weight=builder.parameter("weight"),
+            floor=activation.floor if activation.floor is not None else -np.inf,
+        )  # fmt: skip
+        if activation.forward is not None and not fused:
+            builder.call(activation.forward, f"{y.name} = {activation.name}({y.name})", y=y.data, x=y.data)
+        y.derivative, y.needed = activation.derivative, activation.backward is not None
+        builder.kept[builder.layer] = {"x": x, "y": y}
+        return y
+
+    def backward(self, builder: Builder, dy: Gradient) -> Gradient | None:
+        x, y = builder.kept[builder.layer]["x"], builder.kept[builder.layer]["y"]
+        _differentiate(builder, get_activation(self.activation), dy, y)
+        self._weight_gradient(builder, dy, x)
+        if not builder.input_gradient_needed:
+            return None
+        slope = x.derivative
+        dx = x.data if slope else builder.gradient_of(x)  # a fused derivative reads each number of x just before it is replaced
+        builder.call(
+            "dense_backward_input",
+            f"d{x.name} = W{builder.layer}^T {dy.name}{f' * act_prime({x.name})' if slope else ''}",
+            dx=dx, dy=dy.data, weight=builder.parameter("weight").first(x.features), x=x.data if slope else None,
+            derivative=slope.kind if slope else 0, c0=slope.c0 if slope else 0.0,
+            c1=slope.c1 if slope else 0.0, c2=slope.c2 if slope else 0.0,
+        )  # fmt: skip
+        return Gradient(f"d{x.name}", dx, through_activation=slope is not None)
+
+    def _weight_gradient(self, builder: Builder, dy: Gradient, x: Value) -> None:
+        """dW = dy x^T. The kernel wants the operand that runs along dW's contiguous axis row-major."""
+        dweight = builder.gradient("weight")
+        terms = x.with_ones if self.bias else x.data
+        left, right = dy.data, terms
+        if dweight.transposed:
+            left = builder.transposed(dy.name, dy.data).T
+        elif x.by_rows is not None:
+            right = Ref("workspace", x.by_rows, columns=x.features + self.bias).T
+        else:
+            right = builder.transposed(x.name, terms).T
+        builder.call(
+            "dense_backward_weight", f"dW{builder.layer} = {dy.name} {x.name}^T",
+            dweight=dweight, dy=left, x=right, accumulate=Given("accumulate"),
+        )  # fmt: skip
+
+
+def _differentiate(builder: Builder, activation: ActivationSpec, dy: Gradient, y: Value) -> None:
+    """The derivative of an activation as an operation of its own, in place, unless a product has already applied it."""
+    if activation.backward is not None and not dy.through_activation:
+        builder.call(activation.backward, f"{dy.name} *= act_prime({y.name})", dx=dy.data, dy=dy.data, y=y.data)
+
+
+@dataclass(frozen=True)
+class Activation(Layer):
+    """An activation as a layer of its own: "relu", "tanh", "sigmoid" or "identity"."""
+
+    name: str
+
+    def __post_init__(self) -> None:
+        get_activation(self.name)
+
+    def forward(self, builder: Builder, x: Value) -> Value:
+        activation = get_activation(self.name)
+        if activation.forward is None:
+            builder.kept[builder.layer] = {"y": x}
+            return x
+        y = builder.value(f"h{builder.layer}", x.features) if x.needed else Value(x.name, x.slot, x.features)
+        builder.call(activation.forward, f"{y.name} = {activation.name}({x.name})", y=y.data, x=x.data)
+        y.derivative, y.needed = activation.derivative, activation.backward is not None
+        builder.kept[builder.layer] = {"y": y}
+        return y
+
+    def backward(self, builder: Builder, dy: Gradient) -> Gradient | None:
+        activation = get_activation(self.name)
+        if activation.forward is None:
+            return dy
+        _differentiate(builder, activation, dy, builder.kept[builder.layer]["y"])
+        return Gradient(dy.name, dy.data)
+
+
+@dataclass(frozen=True)
+class BatchNorm(Layer):
+    """Batch normalisation with a learnt scale gamma and shift beta; running statistics are used for inference.
+
+    momentum   weight of each batch in the running statistics, in (0, 1]
+    eps        added to the variance, above 0
+
+    PyTorch's variant and defaults (Keras: momentum is the weight of the old value, eps 1e-3).
+    """
+
+    momentum: float = 0.1
+    eps: float = 1e-5
+    mixes_rows = True
+
+    def __post_init__(self) -> None:
+        momentum = checks.number("BatchNorm", "momentum", self.momentum, above=0.0, maximum=1.0)
+        object.__setattr__(self, "momentum", momentum)
+        object.__setattr__(self, "eps", checks.number("BatchNorm", "eps", self.eps, above=0.0))
+
+    def parameters(self, layout: Layout, index: int, inputs: int, dtype: np.dtype[Any]) -> dict[str, Ref]:
+        return {k: Ref("parameters", layout.vector(f"{k}{index}", inputs, dtype)) for k in ("gamma", "beta")}
+
+    def buffers(self, layout: Layout, index: int, inputs: int, dtype: np.dtype[Any]) -> dict[str, Ref]:
+        return {k: Ref("state", layout.vector(f"{k}{index}", inputs, dtype)) for k in ("running_mean", "running_var")}
+
+    def forward(self, builder: Builder, x: Value) -> Value:
+        n = builder.layer
+        y = builder.value(f"h{n}", x.features)
+        parameters = {kind: builder.parameter(kind) for kind in ("gamma", "beta")}
+        running = {kind: builder.buffer(kind) for kind in ("running_mean", "running_var")}
+        if not builder.training:
+            text = f"{y.name} = gamma{n} ({x.name} - running_mean{n}) / sqrt(running_var{n} + eps) + beta{n}"
+            builder.call("batch_norm_inference", text, y=y.data, x=x.data, **parameters, **running, eps=self.eps)
+            return y
+        statistics = {kind: builder.vector(f"{kind}{n}", x.features) for kind in ("mean", "inv_std")}
+        builder.call(
+            "batch_norm_forward", f"{y.name} = gamma{n} ({x.name} - mean) / sqrt(var + eps) + beta{n}",
+            y=y.data, x=x.data, **statistics, **running, **parameters, eps=self.eps, momentum=self.momentum,
+        )  # fmt: skip
+        builder.kept[n] = {"x": x, **statistics}
+        return y
+
+    def backward(self, builder: Builder, dy: Gradient) -> Gradient | None:
+        kept = builder.kept[builder.layer]
+        x = kept["x"]
+        dx = builder.gradient_of(x)
+        builder.call(
+            "batch_norm_backward", f"d{x.name}, dgamma{builder.layer}, dbeta{builder.layer} = gradient({dy.name})",
+            dx=dx, dgamma=builder.gradient("gamma"), dbeta=builder.gradient("beta"), dy=dy.data, x=x.data,
+            gamma=builder.parameter("gamma"), mean=kept["mean"], inv_std=kept["inv_std"],
+        )  # fmt: skip
+        return Gradient(f"d{x.name}", dx)
+
+
+@dataclass(frozen=True)
+class Dropout(Layer):
+    """Each number is zero with probability `rate` during training, the others grow by 1 / (1 - rate); nothing at inference.
+
+    rate   in [0, 1)
+    """
+
+    rate: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rate", checks.number("Dropout", "rate", self.rate, minimum=0.0, below=1.0))
+
+    def forward(self, builder: Builder, x: Value) -> Value:
+        if not builder.training or self.rate == 0.0:
+            return x
+        y = builder.value(f"h{builder.layer}", x.features) if x.needed else Value(x.name, x.slot, x.features)
+        builder.call("dropout_forward", f"{y.name} = dropout({x.name}, {self.rate:g})", y=y.data, x=x.data, **self._scalars(builder))
+        return y
+
+    def backward(self, builder: Builder, dy: Gradient) -> Gradient | None:
+        if self.rate == 0.0:
+            return dy
+        text = f"{dy.name} = dropout({dy.name}, {self.rate:g})"
+        builder.call("dropout_backward", text, dx=dy.data, dy=dy.data, **self._scalars(builder))
+        return Gradient(dy.name, dy.data)
+
+    def _scalars(self, builder: Builder) -> dict[str, Any]:
+        keep = 1.0 - self.rate
+        threshold = min(round(keep * 2**32), 2**32 - 1)
+        return {"key": Given(f"dropout_key{builder.layer}"), "threshold": threshold, "scale": 1.0 / keep}

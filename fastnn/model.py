@@ -1,0 +1,402 @@
+"""A feed-forward network: layers one after the other, their numbers in one allocation, and what users do with them.
+
+`Sequential` holds layers (frozen descriptions), parameters (numbers) and nothing of a training: each `fit` builds a
+trainer, which compiles the layers to a plan over the same parameters.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastnn import checks, scoring, storage, training
+from fastnn.callbacks import CallbackLike, ProgressBar
+from fastnn.history import History
+from fastnn.initializers import default_initializer, draw, get_initializer
+from fastnn.layers import Activation, Dense, Layer
+from fastnn.losses import LOSSES, Loss, get_loss
+from fastnn.metrics import Metric
+from fastnn.plan.arena import Parameters
+from fastnn.predictor import Predictor
+from fastnn.schedules import Schedule
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, DTypeLike
+
+DTYPES = ("float32", "float64")
+
+
+class Sequential:
+    """A stack of layers.
+
+    layers   Dense, Activation, BatchNorm, Dropout; at least one
+    inputs   number of input features, at least 1
+    dtype    "float32" or "float64": parameters, arithmetic and outputs
+    seed     0 or more; decides initial weights, shuffling, the validation split and dropout. The same seed, machine
+             and backend give the same bits.
+
+    Attributes: layers (tuple), inputs, outputs, dtype, seed, count (of trainable numbers), loss (that of the last
+    `fit`, None before) and parameters, the numbers themselves.
+    """
+
+    def __init__(self, layers: Iterable[Any], inputs: int, dtype: DTypeLike = "float32", seed: int = 0) -> None:
+        self.layers = _layers(layers)
+        self.inputs = checks.integer("Sequential", "inputs", inputs, minimum=1)
+        self.dtype = _dtype(dtype)
+        self.seed = checks.integer("Sequential", "seed", seed, minimum=0)
+        self.loss: Any = None
+        self._allocate()
+        self._initialize()
+
+    def _allocate(self) -> None:
+        self.parameters = Parameters(self.layers, self.inputs, self.dtype)
+        self._predictors = threading.local()
+
+    def _initialize(self) -> None:
+        """The starting values, see fastnn.initializers; gamma and running variance start at 1, the rest at 0."""
+        for entry in self.parameters.entries:
+            if entry.kind == "gamma":
+                entry.value[...] = 1
+            elif entry.kind in ("weight", "bias"):
+                initializer = getattr(self.layers[entry.layer], f"{entry.kind}_init")
+                if initializer is None:
+                    initializer = default_initializer(self._activation_after(entry.layer), entry.kind)
+                values = draw(get_initializer(initializer), self.seed, entry.layer, entry.kind, entry.shape)
+                entry.value[...] = values
+        for entry in self.parameters.buffers:
+            entry.value[...] = 1 if entry.kind == "running_var" else 0
+
+    def _activation_after(self, index: int) -> str | None:
+        """The activation that the outputs of a dense layer meet: its own, or that of a layer before the next Dense."""
+        for distance, layer in enumerate(self.layers[index:]):
+            if isinstance(layer, Dense):
+                if distance > 0:
+                    break
+                name = layer.activation
+            else:
+                name = layer.name if isinstance(layer, Activation) else None
+            if name not in (None, "identity"):
+                return name
+        return None
+
+    @property
+    def outputs(self) -> int:
+        """Width of the last layer."""
+        return self.parameters.outputs
+
+    @property
+    def count(self) -> int:
+        """How many numbers training changes."""
+        return self.parameters.count
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        loss: Any = None,
+        optimizer: Any = "adam",
+        epochs: int = 10,
+        batch_size: int = 32,
+        validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+        validation_split: float = 0.0,
+        schedule: Schedule | None = None,
+        metrics: str | Metric | Iterable[str | Metric] | None = None,
+        callbacks: CallbackLike | Iterable[CallbackLike] = (),
+        shuffle: bool = True,
+        threads: int = 1,
+        backend: str = "auto",
+        progress: bool | ProgressBar = True,
+        allow_nonfinite: bool = False,
+        initial_epoch: int = 0,
+    ) -> History:
+        """Train from the present weights and return the history.
+
+        X                 (rows, inputs): anything NumPy can turn into numbers; used without a copy when it is a
+                          C-contiguous array of the model's dtype
+        y                 targets of the loss: labels (rows,) for "cross_entropy", numbers (rows, outputs), or (rows,)
+                          with one output, for "mse" and "bce"
+        loss              "cross_entropy", "mse", "bce" or an instance; None: that of the last fit
+        optimizer         "adam", "sgd", "rmsprop", "adagrad" or an instance such as Adam(lr=1e-3). Each call of fit
+                          starts it afresh: its moments do not survive a call (a Trainer's do)
+        epochs            passes over the data, at least 1
+        batch_size        rows of a step; the smaller last batch of an epoch is trained on too. As many rows as there
+                          are, or more: full batch, not shuffled, because the order does not matter then
+        validation_data   (X, y) to score after each epoch, or
+        validation_split  the share of the rows (at least 0, below 1) to set aside for that: drawn by the model's seed
+                          before any shuffling, the same rows in every call, not stratified
+        schedule          rate of each epoch: None (constant), StepDecay, InverseTime or a function (lr0, epoch)
+        metrics           scored on the validation data beside the loss; None: those of the loss
+        callbacks         see fastnn.callbacks; plain functions are called with the context after each epoch
+        shuffle           a new order in each epoch, from the seed and the epoch's number alone
+        threads, backend  see Trainer
+        progress          True: a bar where standard error is a terminal, nothing elsewhere; False: nothing;
+                          or a ProgressBar
+        allow_nonfinite   accept NaN and infinity in X and y
+        initial_epoch     epochs already done: the schedule, the shuffling and the history count on from there
+
+        Bad arguments raise before anything is changed. A loss that becomes NaN or infinite raises NonFiniteLoss, which
+        names epoch and step; the model then has the weights of the last good epoch. Ctrl-C ends the training between
+        two steps: a line on standard error says so, fit returns the history as usual (history.stopped is
+        "interrupted") and the model can be used, saved and trained further.
+        """
+        return training.fit(
+            self,
+            X,
+            y,
+            loss=self._loss("fit", loss),
+            optimizer=optimizer,
+            epochs=epochs,
+            batch_size=batch_size,
+            validation_data=validation_data,
+            validation_split=validation_split,
+            schedule=schedule,
+            metrics=metrics,
+            callbacks=callbacks,
+            shuffle=shuffle,
+            threads=threads,
+            backend=backend,
+            progress=progress,
+            allow_nonfinite=allow_nonfinite,
+            initial_epoch=initial_epoch,
+        )
+
+    def predict(self, X: ArrayLike, *, backend: str = "auto", allow_nonfinite: bool = False) -> np.ndarray:
+        """Raw outputs of the last layer (rows, outputs), of the model's dtype, in inference mode.
+
+        Class numbers are `predict(X).argmax(axis=1)`; for "bce" the answer is yes where the output is above 0.
+        """
+        X = checks.features(X, self.inputs, self.dtype, allow_nonfinite=allow_nonfinite)
+        return scoring.predict_rows(self.predictor(backend), X, self.count)
+
+    def predictor(self, backend: str = "auto") -> Predictor:
+        """The plan for inference, made once per backend and thread: its workspace serves one call at a time."""
+        found: dict[str, Predictor] = vars(self._predictors)
+        if backend not in found:
+            found[backend] = Predictor(self, backend)
+        return found[backend]
+
+    def evaluate(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        metrics: str | Metric | Iterable[str | Metric] | None = None,
+        *,
+        loss: Any = None,
+        backend: str = "auto",
+        allow_nonfinite: bool = False,
+    ) -> dict[str, float]:
+        """The loss and the metrics on data, as `{"loss": ..., "accuracy": ...}`, in inference mode.
+
+        metrics   names ("accuracy", "rmse", "r2") or functions (outputs, targets); None: those of the loss
+        loss      as in fit; None: that of the last fit, which a saved model remembers
+        """
+        loss = self._loss("evaluate", loss)
+        score = scoring.scorer(self, X, y, loss=loss, metrics=metrics, backend=backend, allow_nonfinite=allow_nonfinite)
+        return score()
+
+    def _loss(self, owner: str, loss: Any) -> Any:
+        if loss is None:
+            if self.loss is None:
+                raise ValueError(f"{owner}(loss=None): this model was not fitted yet, say one of {', '.join(LOSSES)}")
+            return self.loss
+        return get_loss(loss)
+
+    def _numbers(self) -> list[Any]:
+        """Parameters and running statistics in layer order."""
+        return sorted((*self.parameters.entries, *self.parameters.buffers), key=lambda entry: entry.layer)
+
+    def get_weights(self) -> list[np.ndarray]:
+        """Copies of all numbers in layer order: weight (fan_in, fan_out) and bias (fan_out,) of a Dense; gamma, beta,
+        running_mean and running_var (features,) of a BatchNorm."""
+        return [entry.value.copy() for entry in self._numbers()]
+
+    def set_weights(self, weights: Sequence[ArrayLike]) -> None:
+        """Replace all numbers: arrays in the order and with the shapes of `get_weights`.
+
+        Raises ValueError or TypeError, and changes nothing, when one does not fit or holds NaN or infinity.
+        """
+        entries = self._numbers()
+        weights = list(weights)
+        if len(weights) != len(entries):
+            raise ValueError(f"set_weights: {len(weights)} arrays given, this model has {len(entries)}")
+        checked = [self._weight(entry, weight) for entry, weight in zip(entries, weights, strict=True)]
+        for entry, value in zip(entries, checked, strict=True):
+            entry.value[...] = value
+
+    def _weight(self, entry: Any, weight: ArrayLike) -> np.ndarray:
+        name = f"set_weights: {entry.kind} of layer {entry.layer}"
+        value = np.asarray(weight)
+        if value.dtype.kind not in "fiub":
+            raise TypeError(f"{name}: dtype {value.dtype}, expected numbers")
+        if value.shape != entry.shape:
+            raise ValueError(f"{name}: shape {value.shape}, expected {entry.shape}")
+        with np.errstate(over="ignore"):
+            value = value.astype(self.dtype)
+        if not np.isfinite(value).all():
+            raise ValueError(f"{name}: holds NaN, infinity or numbers beyond {self.dtype}")
+        if entry.kind == "running_var" and (value < 0).any():
+            raise ValueError(f"{name}: a variance below 0")
+        return value
+
+    def copy(self) -> Sequential:
+        """An independent model of the same layers, numbers, seed and loss."""
+        model = self._blank(self.layers, self.inputs, self.dtype, self.seed, self.loss)
+        model.parameters.restore_state(self.parameters.copy_state())
+        return model
+
+    @classmethod
+    def _blank(cls, layers: Iterable[Any], inputs: int, dtype: DTypeLike, seed: int, loss: Any) -> Sequential:
+        """A model whose numbers are still to be filled in: without the draws of the constructor."""
+        model = cls.__new__(cls)
+        model.layers, model.dtype, model.loss = _layers(layers), _dtype(dtype), loss
+        model.inputs = checks.integer("Sequential", "inputs", inputs, minimum=1)
+        model.seed = checks.integer("Sequential", "seed", seed, minimum=0)
+        model._allocate()
+        return model
+
+    def __reduce__(self) -> tuple[Callable[..., Sequential], tuple[Any, ...]]:
+        # copy.deepcopy and multiprocessing would otherwise tear the views from their allocation.
+        return _rebuild, (self.layers, self.inputs, self.dtype.name, self.seed, self.loss, self.get_weights())
+
+    def save(self, path: storage.PathLike, extra: Any = None) -> None:
+        """Write the model to a safetensors file, atomically: a kill at any moment leaves the old file or the new one.
+
+        extra   anything JSON can hold, read back by `fastnn.storage.read_extra`
+        Optimizer moments are not part of it. Errors: see fastnn.storage.write.
+        """
+        storage.write(path, {e.name: e.value for e in self._numbers()}, self._description(), extra)
+
+    def _description(self) -> dict[str, Any]:
+        return {
+            "layers": [storage.describe(layer) for layer in self.layers],
+            "inputs": self.inputs,
+            "dtype": self.dtype.name,
+            "seed": self.seed,
+            "loss": None if self.loss is None else storage.describe(self.loss),
+        }
+
+    def summary(self) -> str:
+        """A table of the layers: output width and number of trainable parameters of each."""
+        rows = [("", "layer", "outputs", "parameters")]
+        width = self.inputs
+        for number, layer in enumerate(self.layers):
+            width = layer.outputs(width)
+            own = sum(entry.value.size for entry in self.parameters.entries if entry.layer == number)
+            rows.append((str(number), _short(layer), f"{width:,}", f"{own:,}"))
+        rows.append(("", "total", "", f"{self.count:,}"))
+        widths = [max(len(row[column]) for row in rows) for column in range(4)]
+        lines = [f"Sequential: {self.inputs:,} inputs, {self.outputs:,} outputs, {self.dtype}, seed {self.seed}"]
+        for row in rows:
+            lines.append(
+                f"  {row[0]:>{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]:>{widths[2]}}  {row[3]:>{widths[3]}}"
+            )
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return self.summary()
+
+    def __repr__(self) -> str:
+        layers = ", ".join(_short(layer) for layer in self.layers)
+        return f"Sequential([{layers}], inputs={self.inputs}, dtype={self.dtype.name!r}, seed={self.seed})"
+
+
+def load(path: storage.PathLike) -> Sequential:
+    """Read a model written by `Sequential.save`; running code from the file is not possible (no pickle).
+
+    Raises FileNotFoundError, or fastnn.storage.ModelFileError (a ValueError) for an empty, truncated, foreign or
+    damaged file, one of a newer version, unknown layers and tensors that do not fit them.
+    """
+    contents = storage.read(path)
+    try:
+        return _from_contents(contents)
+    except (ValueError, TypeError, KeyError) as error:
+        text = f"no {error} in the description of the model" if isinstance(error, KeyError) else str(error)
+        raise storage.ModelFileError(f"{path}: {text}") from None
+
+
+def _from_contents(contents: storage.Contents) -> Sequential:
+    description = contents.model
+    if not isinstance(description, dict) or not isinstance(description["layers"], list):
+        raise storage.ModelFileError("the description of the model is not an object with layers")
+    known = _subclasses(Layer)
+    layers = [storage.restore(layer, known, "layer") for layer in description["layers"]]
+    loss = description["loss"]
+    if loss is not None:
+        loss = storage.restore(loss, _subclasses(Loss), "loss")
+    model = Sequential._blank(layers, description["inputs"], description["dtype"], description["seed"], loss)
+    entries = {entry.name: entry for entry in model._numbers()}
+    for name in contents.tensors:
+        if name not in entries:
+            raise storage.ModelFileError(f"tensor {name!r} belongs to none of the layers")
+    for name, entry in entries.items():
+        if name not in contents.tensors:
+            raise storage.ModelFileError(f"tensor {name!r} is missing")
+        value = contents.tensors[name]
+        if value.shape != entry.shape or value.dtype != model.dtype:
+            raise storage.ModelFileError(
+                f"tensor {name!r} is {value.dtype} {value.shape}, expected {model.dtype} {entry.shape}"
+            )
+    for name, entry in entries.items():
+        entry.value[...] = contents.tensors[name]
+    return model
+
+
+def _rebuild(
+    layers: tuple[Any, ...], inputs: int, dtype: str, seed: int, loss: Any, weights: list[np.ndarray]
+) -> Sequential:
+    model = Sequential._blank(layers, inputs, dtype, seed, loss)
+    for entry, value in zip(model._numbers(), weights, strict=True):
+        entry.value[...] = value
+    return model
+
+
+def _subclasses(base: type) -> dict[str, type]:
+    """All classes below a base by name, so that a new layer or loss need not be entered anywhere."""
+    found: dict[str, type] = {}
+    cls: type
+    for cls in base.__subclasses__():
+        found.update({cls.__name__: cls, **_subclasses(cls)})
+    return found
+
+
+def _layers(layers: Iterable[Any]) -> tuple[Any, ...]:
+    """The layers as a tuple, each an instance of a known class."""
+    if isinstance(layers, str) or not isinstance(layers, Iterable):
+        raise TypeError(f"Sequential(layers={layers!r}): expected a list of layers such as Dense(10)")
+    layers = tuple(layers)
+    if not layers:
+        raise ValueError("Sequential(layers=[]): expected at least one layer")
+    for number, layer in enumerate(layers):
+        if not isinstance(layer, Layer):
+            hint = "; write it with its arguments in brackets" if isinstance(layer, type) else ""
+            raise TypeError(
+                f"Sequential: layers[{number}] is {layer!r}, expected one of {', '.join(_subclasses(Layer))}{hint}"
+            )
+    return layers
+
+
+def _dtype(dtype: DTypeLike) -> np.dtype[Any]:
+    try:
+        name = np.dtype(dtype).name if dtype is not None else None
+    except TypeError:
+        name = str(dtype)
+    if name not in DTYPES:
+        raise ValueError(f"Sequential(dtype={dtype!r}): expected one of {', '.join(DTYPES)}")
+    return np.dtype(name)
+
+
+def _short(layer: Any) -> str:
+    """A layer as a user writes it: required fields without a name, defaults left out."""
+    parts = []
+    for field in dataclasses.fields(layer):
+        value = getattr(layer, field.name)
+        if field.default is dataclasses.MISSING:
+            parts.append(repr(value))
+        elif value != field.default:
+            parts.append(f"{field.name}={value!r}")
+    return f"{type(layer).__name__}({', '.join(parts)})"

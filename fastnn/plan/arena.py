@@ -1,0 +1,226 @@
+"""Memory: slots are laid out first, then one aligned allocation is made, and NumPy views are taken of it.
+
+The contiguous axis of every slot is padded to whole vectors, so that a compiled kernel needs no tails; users see the logical
+shape only. Four arenas share the layout of a model's parameters: the numbers themselves, their gradients and the moments of the
+optimizer, each one flat array that an optimizer update walks once.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..kernels.cpu import vector_bytes
+
+if TYPE_CHECKING:
+    from ..layers import Layer
+
+Array = np.ndarray[Any, Any]
+_ALIGNMENT = 64
+# Rows whose distance is a multiple of this fall into the same few sets of the L1 cache: one vector more keeps them apart.
+_ALIASING_BYTES = 2048
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A place in an arena. `fill` is a constant that is written when the arena is made and by no kernel after."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    offset: int  # bytes
+    strides: tuple[int, ...]  # bytes
+    fill: float | None = None
+
+    def view(self, arena: Array) -> Array:
+        """The slot's numbers in an arena of bytes."""
+        return np.ndarray(self.shape, self.dtype, arena.data, self.offset, self.strides)
+
+
+@dataclass(frozen=True)
+class Ref:
+    """An array that lies in a named arena: a slot, perhaps only its first rows or columns, perhaps with its axes exchanged."""
+
+    arena: str  # "parameters", "gradients", "state", "workspace", "scratch" or the name of a moment
+    slot: Slot
+    rows: int | None = None
+    columns: int | None = None
+    transposed: bool = False
+
+    def view(self, arenas: Mapping[str, Array]) -> Array:
+        array = self.slot.view(arenas[self.arena])
+        if array.ndim == 2:
+            array = array[: self.rows, : self.columns]
+        return array.T if self.transposed else array
+
+    @property
+    def T(self) -> "Ref":
+        return replace(self, transposed=not self.transposed)
+
+    def first(self, columns: int) -> "Ref":
+        """Only the first columns of a matrix."""
+        return replace(self, rows=columns) if self.transposed else replace(self, columns=columns)
+
+    def within(self, arena: str) -> "Ref":
+        """The same place in another arena of the same layout."""
+        return replace(self, arena=arena)
+
+
+class Layout:
+    """Hands out slots of an arena that does not exist yet."""
+
+    def __init__(self) -> None:
+        self.slots: list[Slot] = []
+        self.bytes = 0
+
+    def vector(self, name: str, length: int, dtype: Any) -> Slot:
+        """A slot of one axis."""
+        dtype = np.dtype(dtype)
+        return self._add(Slot(name, (length,), dtype, self.bytes, (dtype.itemsize,)), padded(length, dtype) * dtype.itemsize)
+
+    def matrix(self, name: str, rows: int, columns: int, dtype: Any, spare_rows: bool = True) -> Slot:
+        """A slot of two axes, the second contiguous.
+
+        spare_rows   rows padded to whole vectors as well, as a transposition in square blocks writes them
+        """
+        dtype = np.dtype(dtype)
+        stride = padded(columns, dtype) * dtype.itemsize
+        if stride % _ALIASING_BYTES == 0:
+            stride += vector_bytes()
+        height = padded(rows, dtype) if spare_rows else rows
+        return self._add(Slot(name, (rows, columns), dtype, self.bytes, (stride, dtype.itemsize)), height * stride)
+
+    def row(self, matrix: Slot, row: int, columns: int, fill: float) -> Slot:
+        """A constant row of a matrix slot, whole with its padding."""
+        width = matrix.strides[0] // matrix.dtype.itemsize
+        slot = Slot(matrix.name, (width,), matrix.dtype, matrix.offset + row * matrix.strides[0], matrix.strides[1:], fill)
+        self.slots.append(slot)
+        return slot
+
+    def column(self, matrix: Slot, column: int, rows: int, fill: float) -> Slot:
+        """A constant column of a matrix slot."""
+        offset = matrix.offset + column * matrix.dtype.itemsize
+        slot = Slot(matrix.name, (rows,), matrix.dtype, offset, matrix.strides[:1], fill)
+        self.slots.append(slot)
+        return slot
+
+    def allocate(self) -> Array:
+        """The arena, as bytes: aligned, zero, its constants filled in."""
+        arena = aligned_zeros(max(self.bytes, _ALIGNMENT))
+        self.fill_constants(arena)
+        return arena
+
+    def fill_constants(self, arena: Array) -> None:
+        for slot in self.slots:
+            if slot.fill is not None:
+                slot.view(arena)[...] = slot.fill
+
+    def _add(self, slot: Slot, size: int) -> Slot:
+        self.slots.append(slot)
+        self.bytes += -(-size // _ALIGNMENT) * _ALIGNMENT
+        return slot
+
+
+def padded(length: int, dtype: np.dtype[Any]) -> int:
+    """`length` rounded up to whole vectors of that dtype."""
+    lanes = vector_bytes() // dtype.itemsize
+    return -(-length // lanes) * lanes
+
+
+def aligned_zeros(size: int) -> Array:
+    """`size` zero bytes, aligned to a cache line."""
+    memory = np.zeros(size + _ALIGNMENT, np.uint8)
+    start = -memory.__array_interface__["data"][0] % _ALIGNMENT
+    return memory[start : start + size]
+
+
+def padded_matrix(rows: int, columns: int, dtype: np.dtype[Any]) -> Array:
+    """A (rows, columns) array that compiled kernels may write in square blocks: there is room behind its rows and columns."""
+    layout = Layout()
+    slot = layout.matrix("", rows, columns, dtype)
+    return slot.view(layout.allocate())
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One array of a model as its user knows it.
+
+    layer   its index in the model
+    kind    "weight", "bias", "gamma", "beta", "running_mean" ...
+    value   a writable view of the logical shape: weight (fan_in, fan_out), bias (fan_out,), gamma (features,) ...
+    """
+
+    layer: int
+    kind: str
+    value: Array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.value.shape
+
+    @property
+    def name(self) -> str:
+        return f"layers.{self.layer}.{self.kind}"
+
+
+class Parameters:
+    """All the numbers of a model that training changes.
+
+    entries   what the optimizer moves, in layer order          `arena` holds them, one flat padded array
+    buffers   running statistics, which layers move themselves  `state` holds them
+    refs, state_refs   for each layer, by kind, where its arrays lie
+    """
+
+    def __init__(self, layers: Sequence["Layer"], inputs: int, dtype: Any) -> None:
+        self.dtype = np.dtype(dtype)
+        arena, state = Layout(), Layout()
+        self.refs: list[dict[str, Ref]] = []
+        self.state_refs: list[dict[str, Ref]] = []
+        width = inputs
+        for index, layer in enumerate(layers):
+            self.refs.append(layer.parameters(arena, index, width, self.dtype))
+            self.state_refs.append(layer.buffers(state, index, width, self.dtype))
+            width = layer.outputs(width)
+        self.inputs, self.outputs = inputs, width
+        self._layers = tuple(layers)
+        self.arena, self.state = arena.allocate(), state.allocate()
+        self.entries = list(self.views(self.arena))
+        self.buffers = [
+            Entry(index, kind, ref.view({"state": self.state}))
+            for index, refs in enumerate(self.state_refs)
+            for kind, ref in refs.items()
+        ]
+
+    def views(self, arena: Array) -> Iterator[Entry]:
+        """The entries of any arena with this layout: parameters, gradients or moments."""
+        for index, (layer, refs) in enumerate(zip(self._layers, self.refs, strict=True)):
+            arrays = {kind: ref.view({"parameters": arena}) for kind, ref in refs.items()}
+            for kind, value in layer.entries(arrays).items():
+                yield Entry(index, kind, value)
+
+    @property
+    def count(self) -> int:
+        """The number of trainable numbers, padding not counted."""
+        return sum(entry.value.size for entry in self.entries)
+
+    def copy_state(self) -> Array:
+        """A snapshot of parameters and buffers."""
+        return np.concatenate([self.arena, self.state])
+
+    def restore_state(self, state: Array) -> None:
+        """Puts a snapshot back, in place."""
+        if state.shape != (len(self.arena) + len(self.state),):
+            raise ValueError(f"state: has shape {state.shape}, expected a snapshot of this model")
+        self.arena[...], self.state[...] = state[: len(self.arena)], state[len(self.arena) :]
+
+    def flatten(self, arena: Array) -> Array:
+        """The entries of an arena with this layout as one vector without padding."""
+        return np.concatenate([entry.value.ravel() for entry in self.views(arena)] or [np.empty(0, self.dtype)])
+
+    def unflatten(self, vector: Array) -> None:
+        """Puts such a vector into the parameters."""
+        start = 0
+        for entry in self.entries:
+            entry.value[...] = vector[start : start + entry.value.size].reshape(entry.shape)
+            start += entry.value.size

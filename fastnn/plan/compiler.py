@@ -1,0 +1,214 @@
+"""From layers to operations. Each layer, loss and optimizer says itself which operations it is made of; `Builder` is the pen.
+
+Values are feature-major, (features, rows), each with a row of ones behind its features for the bias of a following layer. The
+gradient with respect to a value takes the value's own place, once no operation needs the value any more.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .arena import Layout, Parameters, Ref, Slot, padded
+from .plan import Given, Operand, Plan
+
+if TYPE_CHECKING:
+    from ..activations import Derivative
+    from ..layers import Layer
+    from ..losses import Loss
+    from ..optimizers import Optimizer
+
+
+@dataclass
+class Value:
+    """What a layer puts out.
+
+    derivative   if an activation made it: how its derivative follows from it, for the next product to fuse
+    needed       its maker needs it again to differentiate: nothing may be written in its place before
+    by_rows      the same numbers row-major, (rows, features + 1), if the plan has them
+    """
+
+    name: str
+    slot: Slot
+    features: int
+    derivative: "Derivative | None" = None
+    needed: bool = False
+    by_rows: Slot | None = None
+
+    @property
+    def data(self) -> Ref:
+        """(features, rows)"""
+        return Ref("workspace", self.slot, rows=self.features)
+
+    @property
+    def with_ones(self) -> Ref:
+        """(features + 1, rows)"""
+        return Ref("workspace", self.slot, rows=self.features + 1)
+
+
+@dataclass
+class Gradient:
+    """The gradient with respect to a value; `through_activation`: the derivative of the activation that made it is in it."""
+
+    name: str
+    data: Ref
+    through_activation: bool = False
+
+
+class Builder:
+    """Collects the operations of one plan."""
+
+    def __init__(self, title: str, parameters: Parameters, rows: int, training: bool) -> None:
+        self.plan = Plan(title, parameters.dtype, rows)
+        self.parameters, self.rows, self.training = parameters, rows, training
+        self.layer = 0  # the index of the layer that is writing
+        self.kept: list[dict[str, Any]] = [{} for _ in parameters.refs]  # what a layer's backward needs of its forward
+
+    def call(self, operation: str, formula: str, **arguments: Operand) -> None:
+        self.plan.add(operation, formula, arguments)
+
+    @contextmanager
+    def section(self, name: str) -> Iterator[None]:
+        first = len(self.plan.calls)
+        yield
+        self.plan.sections[name] = (first, len(self.plan.calls))
+
+    def value(self, name: str, features: int) -> Value:
+        """Room for a layer's output and its row of ones."""
+        layout = self.plan.workspace
+        slot = layout.matrix(name, features + 1, self.rows, self.plan.dtype)
+        layout.row(slot, features, self.rows, 1.0)
+        return Value(name, slot, features)
+
+    def vector(self, name: str, length: int) -> Ref:
+        """Room for one number per feature that lives within a pass."""
+        return Ref("workspace", self.plan.workspace.vector(name, length, self.plan.dtype))
+
+    def gradient_of(self, x: Value) -> Ref:
+        """A place for the gradient with respect to x: x's own, unless its maker still needs x."""
+        if not x.needed:
+            return x.data
+        slot = self.plan.workspace.matrix(f"d{x.name}", x.features, self.rows, self.plan.dtype)
+        return Ref("workspace", slot)
+
+    @property
+    def input_gradient_needed(self) -> bool:
+        """Whether a layer before this one has parameters."""
+        return any(self.parameters.refs[: self.layer])
+
+    def parameter(self, kind: str) -> Ref:
+        return self.parameters.refs[self.layer][kind]
+
+    def gradient(self, kind: str) -> Ref:
+        return self.parameters.refs[self.layer][kind].within("gradients")
+
+    def buffer(self, kind: str) -> Ref:
+        return self.parameters.state_refs[self.layer][kind]
+
+    def transposed(self, name: str, ref: Ref) -> Ref:
+        """A row-major copy of a feature-major operand, in scratch memory that the next copy overwrites."""
+        features = ref.rows if ref.rows is not None else ref.slot.shape[0]
+        layout = Layout()
+        slot = layout.matrix(f"{name}T", self.rows, features, self.plan.dtype)
+        self.plan.scratch.bytes = max(self.plan.scratch.bytes, layout.bytes)
+        copy = Ref("scratch", slot)
+        self.call("features_to_rows", f"{name}T = transpose({name})", out=copy, x=ref)
+        return copy
+
+
+def _gather_inputs(builder: Builder) -> Value:
+    """The rows of the batch, both ways: row-major for the first layer's weight gradient, feature-major for everything else."""
+    features = builder.parameters.inputs
+    x = builder.value("x", features)
+    layout = builder.plan.workspace
+    x.by_rows = layout.matrix("x by rows", builder.rows, features + 1, builder.plan.dtype)
+    layout.column(x.by_rows, features, builder.rows, 1.0)
+    rows = Ref("workspace", x.by_rows, columns=features)
+    builder.call("gather_rows", "xT = X[order]", x=rows, X=Given("X"), order=Given("order"))
+    builder.call("rows_to_features", "x = transpose(xT)", out=x.data, x=rows)
+    return x
+
+
+def _forward(builder: Builder, layers: Sequence["Layer"], x: Value) -> Value:
+    for index, layer in enumerate(layers):
+        builder.layer = index
+        x = layer.forward(builder, x)
+    return x
+
+
+def compile_training(
+    layers: Sequence["Layer"], parameters: Parameters, loss: "Loss | None", optimizer: "Optimizer | None", rows: int
+) -> Plan:
+    """The plan of one training step on up to `rows` rows.
+
+    Without a loss the outputs can be taken out ("output") and the gradient with respect to them is given ("loss"); without an
+    optimizer there is no update.
+    """
+    builder = Builder("one training step", parameters, rows, training=True)
+    with builder.section("gather"):
+        x = _gather_inputs(builder)
+        targets = loss.gather(builder, parameters.outputs) if loss is not None else None
+    with builder.section("forward"):
+        z = _forward(builder, layers, x)
+    with builder.section("loss"):
+        if loss is not None and targets is not None:
+            gradient: Gradient | None = loss.differentiate(builder, z, targets)
+        else:
+            gradient = Gradient(f"d{z.name}", builder.gradient_of(z))
+            text = f"{gradient.name} = transpose(doutputs)"
+            builder.call("rows_to_features", text, out=gradient.data, x=Given("doutputs"))
+    with builder.section("backward"):
+        for index in range(len(layers) - 1, -1, -1):
+            builder.layer = index
+            if gradient is not None:
+                gradient = layers[index].backward(builder, gradient)
+    with builder.section("update"):
+        if optimizer is not None:
+            _update(builder, optimizer)
+    with builder.section("output"):
+        if loss is None:
+            _put_out(builder, z)
+    return builder.plan
+
+
+def compile_inference(layers: Sequence["Layer"], parameters: Parameters, rows: int) -> Plan:
+    """The plan of one forward pass with running statistics and without dropout."""
+    builder = Builder("inference", parameters, rows, training=False)
+    with builder.section("gather"):
+        x = _gather_inputs(builder)
+    with builder.section("forward"):
+        z = _forward(builder, layers, x)
+    with builder.section("output"):
+        _put_out(builder, z)
+    return builder.plan
+
+
+def _put_out(builder: Builder, z: Value) -> None:
+    builder.call("features_to_rows", f"outputs = transpose({z.name})", out=Given("outputs"), x=z.data)
+
+
+def _update(builder: Builder, optimizer: "Optimizer") -> None:
+    """One call over the flat arenas: parameters, gradients and as many moments as the operation declares."""
+    dtype = builder.plan.dtype
+    length = len(builder.parameters.arena) // dtype.itemsize
+    flat = Slot("all", (length,), dtype, 0, (dtype.itemsize,))
+    arguments: dict[str, Operand] = {"param": Ref("parameters", flat), "grad": Ref("gradients", flat)}
+    arguments |= {moment: Ref(moment, flat) for moment in optimizer.moments}
+    arguments |= {scalar.name: Given(scalar.name) for scalar in optimizer.entry.scalars}
+    builder.call(optimizer.operation, f"{', '.join(('W', *optimizer.moments))} <- dW", **arguments)
+
+
+def tile_rows(rows: int, layers: Sequence["Layer"], dtype: np.dtype[Any]) -> int:
+    """How many rows of a large batch go through all layers at once, so that they stay in cache between them.
+
+    A layer that mixes rows (batch normalisation) needs all of them.
+    """
+    if any(layer.mixes_rows for layer in layers):
+        return rows
+    parts = -(-rows // _TILE_ROWS)
+    return min(rows, padded(-(-rows // parts), dtype))
+
+
+_TILE_ROWS = 512

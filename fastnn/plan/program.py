@@ -1,0 +1,42 @@
+"""A program: a plan bound to memory and to kernels, ready to run."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..kernels import objects
+from .arena import aligned_zeros
+from .plan import Plan
+from .runner import NativeRunner, ReferenceRunner, Runner
+
+Array = np.ndarray[Any, Any]
+
+
+class Program:
+    """A plan with a workspace of its own and arenas that it shares: parameters, gradients, moments, running statistics.
+
+    backend   "reference", or the compiled set whose kernels are called
+    """
+
+    def __init__(self, plan: Plan, arenas: Mapping[str, Array], backend: str) -> None:
+        self.plan = plan
+        self._arenas = {**arenas, "workspace": plan.workspace.allocate(), "scratch": aligned_zeros(plan.scratch.bytes)}
+        self.seconds_per_pass: dict[tuple[int, int], float] = {}
+        """What a pass over a range of calls took last: how long a stretch may be."""
+        self.runner: Runner
+        if backend == "reference":
+            self.runner = ReferenceRunner(plan, self._arenas)
+        else:
+            addresses = [objects.address(call.operation.name, str(plan.dtype)) for call in plan.calls]
+            self.runner = NativeRunner(plan, self._arenas, addresses)
+
+    def calls(self, first: str, last: str) -> tuple[int, int]:
+        """The range of calls from the beginning of one section to the end of another."""
+        return self.plan.sections[first][0], self.plan.sections[last][1]
+
+    def fill_workspace(self, byte: int) -> None:
+        """Overwrites all that lives within a pass, constants excepted: no result may depend on it."""
+        for name, layout in (("workspace", self.plan.workspace), ("scratch", self.plan.scratch)):
+            self._arenas[name][...] = byte
+            layout.fill_constants(self._arenas[name])

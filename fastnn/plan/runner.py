@@ -1,0 +1,227 @@
+"""Runners: what walks a plan. The reference runner is a Python loop over NumPy kernels; the native one hands whole stretches of
+passes to a compiled loop, which calls kernels by address and holds no GIL.
+
+A pass runs the calls [first, last) of a plan on some rows; a training step is one pass, or several for a batch that is taken in
+tiles. `Passes` says what each pass is given.
+"""
+
+import ctypes
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..kernels import objects
+from ..kernels.table import argument_words, array_words, float_word
+from .arena import Ref
+from .plan import Call, Given, Plan
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of an array along its first axis, beginning at another place in each pass.
+
+    starts   one index into `array` per pass
+    length   of the stretch; None: as many as the pass has rows
+    """
+
+    array: Array
+    starts: Array
+    length: int | None = None
+
+    def addresses(self) -> Array:
+        first = self.array.__array_interface__["data"][0]
+        return first + self.starts * self.array.strides[0]
+
+    def at(self, index: int, rows: int) -> Array:
+        start = int(self.starts[index])
+        return self.array[start : start + (rows if self.length is None else self.length)]
+
+
+@dataclass(frozen=True)
+class PerPass:
+    """A scalar that differs from pass to pass: (passes,) float64 or int64."""
+
+    values: Array
+
+
+Column = Array | Window | PerPass | float | int
+
+
+@dataclass
+class Passes:
+    """A stretch of passes.
+
+    calls    (passes, 2) int64: [first, last) of each
+    rows     (passes,) int64: rows of each, at most the plan's
+    given    by name: an array or a scalar that is the same in all passes, a Window, or PerPass scalars
+    """
+
+    calls: Array
+    rows: Array
+    given: dict[str, Column] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+class Runner(Protocol):
+    """Walks a plan over the arenas it was bound to."""
+
+    def run(self, passes: Passes) -> None:
+        """Runs all passes, in order."""
+
+
+class ReferenceRunner:
+    """A Python loop: one NumPy kernel after the other."""
+
+    def __init__(self, plan: Plan, arenas: Mapping[str, Array]) -> None:
+        self._calls = plan.calls
+        self._arguments = [
+            {name: value.view(arenas) if isinstance(value, Ref) else value for name, value in call.arguments.items()}
+            for call in plan.calls
+        ]
+
+    def run(self, passes: Passes) -> None:
+        for index in range(len(passes)):
+            first, last = passes.calls[index]
+            with np.errstate(all="ignore"):  # what overflows is found in the loss
+                for q in range(first, last):
+                    self._run(self._calls[q], self._arguments[q], passes, index)
+
+    def _run(self, call: Call, arguments: Mapping[str, Any], passes: Passes, index: int) -> None:
+        rows = int(passes.rows[index])
+        values = []
+        for array in call.operation.arrays:
+            value = arguments[array.name]
+            if isinstance(value, Given):
+                column = passes.given[value.name]
+                value = column.at(index, rows) if isinstance(column, Window) else column
+            if value is not None and "B" in array.axes:
+                value = value[tuple(slice(rows) if axis == "B" else slice(None) for axis in array.axes)]
+            values.append(value)
+        for scalar in call.operation.scalars:
+            value = arguments[scalar.name]
+            if isinstance(value, Given):
+                column = passes.given[value.name]
+                value = column.values[index].item() if isinstance(column, PerPass) else column
+            values.append(value)
+        call.operation.reference(*values)
+
+
+class NativeRunner:
+    """The words of all calls in one array, the addresses of their kernels in another, and the compiled loop."""
+
+    def __init__(self, plan: Plan, arenas: Mapping[str, Array], kernels: Sequence[int]) -> None:
+        self._places: dict[str, list[int]] = {}  # name of what is given, or "B" -> words that hold it
+        self._shapes: list[tuple[str, int, dict[int, int]]] = []  # given arrays: name, strides' word, axis -> size's word
+        self._calls, self._needed = plan.calls, dict[tuple[int, int], set[str]]()
+        words: list[Array] = []
+        starts, start = [], 0
+        for call in plan.calls:
+            own = self._words(call, arenas, plan, start)
+            words.append(own)
+            starts.append(start)
+            start += len(own)
+        self._words_array = np.concatenate(words) if words else np.zeros(0, np.int64)
+        self._starts = np.array(starts, np.int64)
+        self._kernels = np.array(kernels, np.int64)
+        self._arenas = arenas  # keeps the memory behind the addresses alive
+        pointer = ctypes.c_void_p
+        self._loop = objects.function("loop", "int64", *[pointer] * 4, ctypes.c_int64, pointer, ctypes.c_int64)
+
+    def _words(self, call: Call, arenas: Mapping[str, Array], plan: Plan, start: int) -> Array:
+        """The words of one call; whatever is given later is noted in `_places` and left zero."""
+        entry, places = call.operation, call.operation.words
+        own = np.zeros(places[""], np.int64)
+        sizes: dict[str, int] = {}
+        for array in entry.arrays:
+            value = call.arguments[array.name]
+            if isinstance(value, Given):
+                self._note(value.name, start + places[array.name])
+                strides = start + places[array.name] + 1 if len(array.axes) == 2 else -1
+                unknown = {n: start + places[axis] for n, axis in enumerate(array.axes) if axis == "R"}
+                self._shapes.append((value.name, strides, unknown))
+            else:
+                view = value.view(arenas) if isinstance(value, Ref) else None
+                words = array_words(array, view)
+                own[places[array.name] : places[array.name] + len(words)] = words
+                if view is not None:
+                    sizes |= dict(zip(array.axes, view.shape, strict=True))
+        for axis in entry.sizes:
+            if axis == "B":
+                self._note("B", start + places[axis])
+            own[places[axis]] = sizes.get(axis, 0)
+        for scalar in entry.scalars:
+            value = call.arguments[scalar.name]
+            if isinstance(value, Given):
+                self._note(value.name, start + places[scalar.name])
+            else:
+                assert isinstance(value, (int, float))
+                own[places[scalar.name]] = int(value) if scalar.integer else float_word(value)
+        return own
+
+    def _note(self, name: str, place: int) -> None:
+        self._places.setdefault(name, []).append(place)
+
+    def run(self, passes: Passes) -> None:
+        """Fixed words are set once; those that differ from pass to pass become columns of the table."""
+        places: list[int] = []
+        columns: list[Array] = []
+        self._check_given(passes)
+        for name, own in self._places.items():
+            if name != "B" and name not in passes.given:
+                continue  # an operand of a call that is not run
+            words = passes.rows if name == "B" else _words_of(passes.given[name])
+            if words.ndim == 0 or (words == words[0]).all():
+                self._words_array[own] = words if words.ndim == 0 else words[0]
+            else:
+                places += own
+                columns += [words] * len(own)
+        self._set_shapes(passes)
+        table = np.empty((len(passes), 2 + len(columns)), np.int64)
+        table[:, :2] = passes.calls
+        for index, column in enumerate(columns):
+            table[:, 2 + index] = column
+        where = np.array(places, np.int64)
+        self._loop(
+            self._words_array.ctypes.data, self._kernels.ctypes.data, self._starts.ctypes.data,
+            where.ctypes.data, len(columns), table.ctypes.data, len(passes),
+        )  # fmt: skip
+
+    def _check_given(self, passes: Passes) -> None:
+        """Every operand that the calls of these passes take is given: a kernel must not meet the address of an earlier run."""
+        first, last = int(passes.calls[:, 0].min()), int(passes.calls[:, 1].max())
+        needed = self._needed.get((first, last))
+        if needed is None:
+            operands = [value for call in self._calls[first:last] for value in call.arguments.values()]
+            needed = self._needed[first, last] = {value.name for value in operands if isinstance(value, Given)}
+        missing = needed - passes.given.keys()
+        if missing:
+            raise KeyError(f"the passes do not give {', '.join(sorted(missing))}")
+
+    def _set_shapes(self, passes: Passes) -> None:
+        for name, strides, unknown in self._shapes:
+            if name not in passes.given:
+                continue
+            column = passes.given[name]
+            array = column.array if isinstance(column, Window) else column
+            assert isinstance(array, np.ndarray)
+            if strides >= 0:
+                self._words_array[strides : strides + 2] = [stride // array.itemsize for stride in array.strides]
+            for axis, place in unknown.items():
+                self._words_array[place] = array.shape[axis]
+
+
+def _words_of(column: Column) -> Array:
+    """What a column puts into its word: an address, the bits of a float, an integer; () or (passes,) int64."""
+    if isinstance(column, Window):
+        return column.addresses()
+    if isinstance(column, PerPass):
+        return column.values.view(np.int64)
+    if isinstance(column, np.ndarray):
+        return np.array(column.__array_interface__["data"][0], np.int64)
+    return np.array(float_word(column) if isinstance(column, float) else column, np.int64)

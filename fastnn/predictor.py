@@ -1,0 +1,49 @@
+"""Predictor: a model compiled for inference."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .kernels import backends
+from .plan.arena import padded_matrix
+from .plan.compiler import compile_inference
+from .plan.program import Program
+from .plan.runner import Passes, Window
+
+if TYPE_CHECKING:
+    from .trainer import Model
+
+Array = np.ndarray[Any, Any]
+# Rows a pass can take: a plan for each, rather than one for every number of rows that comes along.
+_CAPACITIES = (16, 64, 512)
+
+
+class Predictor:
+    """Runs a model forward, with running statistics and without dropout; parameters are read where they are, so that one
+    predictor serves a model while it is trained.
+    """
+
+    def __init__(self, model: "Model", backend: str = "auto") -> None:
+        self.model = model
+        self.backend = backends.resolve(backend)
+        self._arenas = {"parameters": model.parameters.arena, "state": model.parameters.state}
+        self._programs: dict[int, Program] = {}
+
+    def run(self, X: Array) -> Array:
+        """The outputs (rows, outputs) for X (rows, inputs), which has passed `checks.features`."""
+        model, rows = self.model, len(X)
+        tile = next((size for size in _CAPACITIES if rows <= size), _CAPACITIES[-1])
+        starts = np.arange(0, rows, tile)
+        outputs = padded_matrix(rows, model.parameters.outputs, model.dtype)
+        program = self._program(tile)
+        calls = np.empty((len(starts), 2), np.int64)
+        calls[:] = program.calls("gather", "output")
+        given = {"X": X, "order": Window(np.arange(rows), starts), "outputs": Window(outputs, starts)}
+        program.runner.run(Passes(calls, np.minimum(tile, rows - starts), given))
+        return np.ascontiguousarray(outputs)
+
+    def _program(self, rows: int) -> Program:
+        if rows not in self._programs:
+            plan = compile_inference(self.model.layers, self.model.parameters, rows)
+            self._programs[rows] = Program(plan, self._arenas, self.backend)
+        return self._programs[rows]

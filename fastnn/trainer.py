@@ -1,0 +1,208 @@
+"""Trainer: a model, a loss and an optimizer, compiled to plans and run over data, whole stretches of steps at a time.
+
+A plan is compiled for a number of rows; a trainer keeps one for its batch size, one for full batches, and so on. Steps run in
+chunks of some 50 ms, between which Ctrl-C arrives and the loss is looked at; within a chunk there is no Python.
+"""
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from . import checks
+from .bound import Bound, NonFiniteLoss, per_step
+from .kernels import backends
+from .layers import Dropout, Layer
+from .losses import Loss, get_loss
+from .optimizers import Optimizer, get_optimizer
+from .plan.arena import Parameters, aligned_zeros, padded_matrix
+from .plan.compiler import compile_training, tile_rows
+from .plan.plan import Plan
+from .plan.program import Program
+from .plan.runner import Passes, PerPass
+from .randomness import step_keys
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Bound", "Model", "NonFiniteLoss", "Trainer"]
+
+Array = np.ndarray[Any, Any]
+
+
+class Model(Protocol):
+    """What a trainer needs of a model."""
+
+    layers: tuple[Layer, ...]
+    inputs: int
+    dtype: np.dtype[Any]
+    parameters: Parameters
+    seed: int
+
+
+class Trainer:
+    """Trains a model's parameters in place.
+
+    model        a Sequential, or anything with layers, inputs, dtype, parameters and seed
+    loss         "cross_entropy", "mse", "bce" or an instance; None if gradients of the outputs come from outside
+    optimizer    "sgd", "adam", "rmsprop", "adagrad" or an instance; None: Adam()
+    batch_size   rows of a step
+    threads      accepted and checked; the Numba kernels run a model on one thread
+    backend      "auto", "numba" or "reference"
+    """
+
+    def __init__(
+        self, model: Model, loss: str | Loss | None = None, optimizer: str | Optimizer | None = None,
+        batch_size: int = 32, threads: int = 1, backend: str = "auto",
+    ) -> None:  # fmt: skip
+        self.model = model
+        self.loss = None if loss is None else get_loss(loss)
+        self.optimizer = get_optimizer("adam" if optimizer is None else optimizer)
+        self.batch_size = checks.integer("Trainer", "batch_size", batch_size, minimum=1)
+        self.threads = checks.integer("Trainer", "threads", threads, minimum=1)
+        self.backend = backends.resolve(backend)
+        self._lr = self.optimizer.lr
+        self.step_count = 0
+        self._programs: dict[tuple[bool, int], Program] = {}
+        self._forward_rows = 0  # of the last forward() that backward() has not used yet
+        parameters = model.parameters
+        self._arenas = {
+            "parameters": parameters.arena,
+            "state": parameters.state,
+            "gradients": aligned_zeros(len(parameters.arena)),
+            **{moment: aligned_zeros(len(parameters.arena)) for moment in self.optimizer.moments},
+        }
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the steps to come."""
+        return self._lr
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        self._lr = checks.number("Trainer", "lr", value, minimum=0.0)
+
+    @property
+    def plan(self) -> Plan:
+        """The plan of a step on `batch_size` rows."""
+        return self.program(self.batch_size).plan
+
+    @property
+    def gradients(self) -> list[Array]:
+        """Copies of the gradients of the last step or backward pass, in the order of `model.get_weights()`."""
+        return [entry.value.copy() for entry in self.model.parameters.views(self._arenas["gradients"])]
+
+    def reset(self) -> None:
+        """Moments and step count to zero; the parameters stay."""
+        self.step_count = 0
+        for moment in self.optimizer.moments:
+            self._arenas[moment][...] = 0
+
+    # ---- training ----
+
+    def bind(self, X: Any, y: Any, allow_nonfinite: bool = False) -> Bound:
+        """Checks and converts data once; the result runs steps on it.
+
+        X   (rows, inputs)
+        y   what the loss takes: integer labels (rows,), or targets (rows, outputs)
+        """
+        if self.loss is None:
+            raise ValueError("Trainer(loss=None): without a loss use forward(), backward() and step()")
+        parameters, dtype = self.model.parameters, self.model.dtype
+        data = checks.features(X, parameters.inputs, dtype, allow_nonfinite=allow_nonfinite)
+        targets = self.loss.check_targets(y, parameters.outputs, dtype, "y", allow_nonfinite)
+        checks.same_rows(data, targets)
+        return Bound(self, self.loss, data, targets)
+
+    def run(self, X: Any, y: Any, order: Any = None, *, steps: int | None = None) -> Array:
+        """Trains and returns the loss of each step, (steps,) float64.
+
+        order   int64 (steps, batch_size) row numbers, or (rows,), which is cut into batches, the last one smaller
+        steps   instead of order: that many steps, each on all rows
+        """
+        if (order is None) == (steps is None):
+            raise ValueError("run(): give either order (mini-batches) or steps=n (full batch)")
+        if steps is not None:
+            steps = checks.integer("run", "steps", steps, minimum=0)
+        bound = self.bind(X, y)
+        return bound.run(order) if steps is None else bound.run_full(steps)
+
+    def value_and_grad(self, theta: Any, X: Any, y: Any) -> tuple[float, Array]:
+        """The loss over all rows at theta, and its gradient: what scipy.optimize asks for.
+
+        theta   (model.parameters.count,): weights and biases in layer order, each flattened by rows; put into the model
+        Returns a float and a float64 vector like theta. Dropout keeps the mask of step 0, running statistics are left alone.
+        """
+        vector = checks.numeric(theta, "theta")
+        parameters = self.model.parameters
+        if vector.shape != (parameters.count,):
+            raise ValueError(f"theta: has shape {vector.shape}, expected ({parameters.count},)")
+        bound = self.bind(X, y)
+        parameters.unflatten(vector)
+        before = parameters.state.copy()
+        value = bound.differentiate()
+        parameters.state[...] = before
+        return value, parameters.flatten(self._arenas["gradients"]).astype(np.float64)
+
+    # ---- the parts, for those who bring their own loop or loss ----
+
+    def forward(self, X: Any) -> Array:
+        """The outputs (rows, outputs) of a batch in training mode; `backward` and `step` may follow."""
+        data = checks.features(X, self.model.parameters.inputs, self.model.dtype)
+        rows, outputs = len(data), self.model.parameters.outputs
+        out = padded_matrix(rows, outputs, self.model.dtype)
+        given = {"X": data, "order": np.arange(rows), "outputs": out, **self.dropout_keys(np.array([self.step_count]))}
+        program = self.program(rows, with_loss=False)
+        self._one_pass(program, "gather", "forward", rows, given)
+        self._one_pass(program, "output", "output", rows, given)
+        self._forward_rows = rows
+        return out.copy()
+
+    def backward(self, doutputs: Any) -> None:
+        """Gradients of all parameters from the gradient (rows, outputs) of a loss with respect to the last outputs.
+
+        They are in `gradients` afterwards, and `step` uses them.
+        """
+        outputs, dtype, rows = self.model.parameters.outputs, self.model.dtype, self._forward_rows
+        if not rows:
+            raise RuntimeError("backward(): call forward() first; each forward() serves one backward()")
+        given = checks.targets(doutputs, outputs, dtype, "doutputs", allow_nonfinite=True)
+        if len(given) != rows:
+            raise ValueError(f"doutputs: has {len(given)} rows, expected {rows} as in the last forward()")
+        copy = padded_matrix(rows, outputs, dtype)
+        copy[...] = given
+        self._forward_rows = 0
+        columns = {"doutputs": copy, "accumulate": 0, **self.dropout_keys(np.array([self.step_count]))}
+        self._one_pass(self.program(rows, with_loss=False), "loss", "backward", rows, columns)
+
+    def step(self) -> None:
+        """One optimizer update with the gradients of the last `backward`."""
+        scalars = per_step(self.optimizer.scalars(np.array([self.step_count + 1.0]), self._lr), np.zeros(1, np.int64))
+        self._one_pass(self.program(self.batch_size, with_loss=False), "update", "update", 0, scalars)
+        self.step_count += 1
+
+    # ---- plans ----
+
+    def program(self, rows: int, with_loss: bool = True) -> Program:
+        """The training plan for up to `rows` rows, bound to this trainer's memory."""
+        found = self._programs.get((with_loss, rows))
+        if found is None:
+            loss = self.loss if with_loss else None
+            plan = compile_training(self.model.layers, self.model.parameters, loss, self.optimizer, rows)
+            found = self._programs[with_loss, rows] = Program(plan, self._arenas, self.backend)
+        return found
+
+    def tile_rows(self, rows: int) -> int:
+        """How many of the rows of a full batch one pass takes."""
+        return tile_rows(rows, self.model.layers, self.model.dtype)
+
+    def dropout_keys(self, counters: Array) -> dict[str, PerPass]:
+        """The dropout keys of passes with these counters (int64), one column for each dropout layer."""
+        return {
+            f"dropout_key{index}": PerPass(step_keys(self.model.seed, index, counters))
+            for index, layer in enumerate(self.model.layers)
+            if isinstance(layer, Dropout)
+        }
+
+    def _one_pass(self, program: Program, first: str, last: str, rows: int, given: "Mapping[str, Any]") -> None:
+        calls = np.array([program.calls(first, last)], np.int64)
+        program.runner.run(Passes(calls, np.array([rows], np.int64), dict(given)))

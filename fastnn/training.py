@@ -1,0 +1,331 @@
+"""The training loop behind `Sequential.fit`: epochs, validation, callbacks, Ctrl-C, losses that are not finite.
+
+All checks and conversions are done before it starts; an epoch then costs one call into the trainer, one look at the
+weights and a few appended numbers (some 50 microseconds of Python), so that the time of an epoch of a hundred rows is
+not spent here.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastnn import checks, randomness, scoring
+from fastnn.bound import Bound, NonFiniteLoss
+from fastnn.callbacks import CallbackLike, Context, ProgressBar, get_hooks
+from fastnn.history import History
+from fastnn.metrics import Metric
+from fastnn.schedules import Schedule, get_schedule, rate
+from fastnn.trainer import Trainer
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from fastnn.model import Sequential
+
+# Epochs longer than this are cut into pieces of about this length, for progress bars.
+PIECE_SECONDS = 0.25
+# Parameters times rows of the first piece, before its speed is known: some 50 ms at 120 GFLOP/s.
+PIECE_WORK = 1_000_000_000
+# Inside long epochs the weights are set aside after so many steps; at the end of an epoch always.
+KEEP_EVERY = 10_000
+
+
+def fit(
+    model: Sequential,
+    X: ArrayLike,
+    y: ArrayLike,
+    *,
+    loss: Any,
+    optimizer: Any,
+    epochs: int,
+    batch_size: int,
+    validation_data: tuple[ArrayLike, ArrayLike] | None,
+    validation_split: float,
+    schedule: Schedule | None,
+    metrics: str | Metric | Iterable[str | Metric] | None,
+    callbacks: CallbackLike | Iterable[CallbackLike],
+    shuffle: bool,
+    threads: int,
+    backend: str,
+    progress: bool | ProgressBar,
+    allow_nonfinite: bool,
+    initial_epoch: int,
+) -> History:
+    """Check everything, then train; the arguments are those of `Sequential.fit`, with the loss looked up."""
+    epochs = checks.integer("fit", "epochs", epochs, minimum=1)
+    initial_epoch = checks.integer("fit", "initial_epoch", initial_epoch, minimum=0)
+    batch_size = checks.integer("fit", "batch_size", batch_size, minimum=1)
+    split = checks.number("fit", "validation_split", validation_split, minimum=0.0, below=1.0)
+    schedule = get_schedule(schedule)
+    bar = progress if isinstance(progress, ProgressBar) else ProgressBar() if progress else None
+    hooks = get_hooks(callbacks if bar is None else (*_several(callbacks), bar))
+
+    X = checks.features(X, model.inputs, model.dtype, allow_nonfinite=allow_nonfinite)
+    targets = scoring.check_targets(model, loss, y, X, ("X", "y"), allow_nonfinite)
+    rows = np.arange(len(X))
+    if validation_data is not None:
+        if split:
+            raise ValueError(f"fit(validation_split={split}): give this or validation_data, not both")
+        validation_data = _pair(validation_data)
+        names = ("validation_data[0]", "validation_data[1]")
+    elif split:
+        rows, held = split_rows(len(X), split, model.seed)
+        validation_data, names = (X[held], targets[held]), ("X", "y")
+    validation = None
+    if validation_data is not None:
+        validation = scoring.scorer(
+            model,
+            *validation_data,
+            loss=loss,
+            metrics=metrics,
+            backend=backend,
+            allow_nonfinite=allow_nonfinite,
+            names=names,
+        )
+    full = batch_size >= len(rows)
+    if full and len(rows) < len(X):
+        # A full batch is taken in one piece, without gathering rows.
+        X, targets, rows = X[rows], targets[rows], np.arange(len(rows))
+    batch_size = min(batch_size, len(rows))
+    trainer = Trainer(model, loss, optimizer, batch_size=batch_size, threads=threads, backend=backend)
+    loop = Loop(
+        model,
+        trainer,
+        # Checked above: a second look for NaN would be a second pass over the data.
+        trainer.bind(X, targets, allow_nonfinite=True),
+        order=Order(rows, bool(shuffle) and not full, randomness.key(model.seed, randomness.SHUFFLE)),
+        first_epoch=initial_epoch,
+        epochs=epochs,
+        loss=loss,
+        schedule=schedule,
+        validation=validation,
+        hooks=hooks,
+        progress=bar,
+        threads=threads,
+    )
+    return loop.run()
+
+
+def split_rows(rows: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Row numbers to train on and row numbers to hold out, both ascending, drawn by the seed.
+
+    share   of the rows to hold out, rounded to a whole number of at least one; ValueError when none is left to train on
+    """
+    held = max(1, round(rows * share))
+    if held >= rows:
+        raise ValueError(f"fit(validation_split={share}): of {rows} rows none would be left to train on")
+    drawn = randomness.generator(randomness.key(seed, randomness.SPLIT), 0).permutation(rows)
+    return np.sort(drawn[held:]), np.sort(drawn[:held])
+
+
+def _several(callbacks: CallbackLike | Iterable[CallbackLike]) -> tuple[CallbackLike, ...]:
+    return tuple(callbacks) if isinstance(callbacks, Iterable) else (callbacks,)
+
+
+def _pair(validation_data: Any) -> tuple[Any, Any]:
+    if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
+        raise TypeError(f"fit(validation_data={type(validation_data).__name__}): expected a pair (X, y)")
+    return validation_data[0], validation_data[1]
+
+
+@dataclass(frozen=True)
+class Order:
+    """The order of the training rows in each epoch: it depends on the seed and the epoch's number only.
+
+    rows      (rows,) int64, the row numbers to train on
+    shuffle   draw a new order for each epoch
+    key       of the Philox generator, see fastnn.randomness
+    """
+
+    rows: np.ndarray
+    shuffle: bool
+    key: int
+
+    def __call__(self, epoch: int) -> np.ndarray:
+        """Row numbers (rows,) of an epoch counted from 0."""
+        if not self.shuffle:
+            return self.rows
+        return randomness.generator(self.key, epoch).permutation(self.rows)
+
+
+class Loop:
+    """One training: `run` does it, once."""
+
+    def __init__(
+        self,
+        model: Sequential,
+        trainer: Trainer,
+        bound: Bound,
+        *,
+        order: Order,
+        first_epoch: int,
+        epochs: int,
+        loss: Any,
+        schedule: Schedule,
+        validation: scoring.Scorer | None,
+        hooks: Mapping[str, list[Callable[[Context], object]]],
+        progress: ProgressBar | None,
+        threads: int,
+    ) -> None:
+        self.model, self.trainer, self.bound = model, trainer, bound
+        self.order, self.loss, self.schedule, self.lr0 = order, loss, schedule, trainer.lr
+        self.validation, self.hooks, self.progress = validation, hooks, progress
+        self.full = trainer.batch_size == len(order.rows)
+        self.batch_size, self.first_step = trainer.batch_size, trainer.step_count
+        rows = len(order.rows)
+        steps = -(-rows // self.batch_size)
+        # The epoch's loss is the mean over rows: the smaller last batch counts for the rows it has.
+        self.share = np.full(steps, self.batch_size / rows)
+        self.share[-1] = (rows - (steps - 1) * self.batch_size) / rows
+        self.piece = self._steps_in(PIECE_WORK / (3 * model.count + 1))
+        names = () if validation is None else ("val_loss", *(f"val_{name}" for name in validation.metrics))
+        columns = ("epoch", "loss", *names, "lr", "seconds")
+        self.history = History({name: [] for name in columns}, backend=trainer.backend, threads=threads)
+        self.context = Context(
+            model,
+            trainer,
+            self.history,
+            columns=columns[1:],
+            first_epoch=first_epoch + 1,
+            epochs=first_epoch + epochs,
+            steps_per_epoch=steps,
+        )
+        self.good = model.parameters.copy_state()
+        self.good_from = "those before the training"
+
+    def run(self) -> History:
+        """Train. Returns the history, also after Ctrl-C; raises NonFiniteLoss with the last good weights restored."""
+        history, failure = self.history, None
+        start = time.perf_counter()
+        try:
+            self._call("on_train_begin")
+            self.model.loss = self.loss
+            try:
+                history.stopped = self._epochs()
+            except KeyboardInterrupt:
+                history.stopped = "interrupted"
+            except NonFiniteLoss as error:
+                history.stopped, failure = "non-finite loss", error
+            history.seconds = time.perf_counter() - start
+            self._count_steps()
+            self._call("on_train_end")
+        finally:
+            if self.progress is not None:
+                self.progress.close()
+        if failure is not None:
+            raise failure
+        if history.stopped == "interrupted":
+            self._say_interrupted()
+        return history
+
+    def _call(self, hook: str) -> None:
+        for method in self.hooks[hook]:
+            method(self.context)
+
+    def _epochs(self) -> str:
+        """All epochs; returns why they ended."""
+        context, history = self.context, self.history
+        start = time.perf_counter()
+        for epoch in range(context.first_epoch, context.epochs + 1):
+            context.epoch = epoch
+            # Schedules and shuffling count epochs from 0, people from 1.
+            self.trainer.lr = lr = rate(self.schedule, self.lr0, epoch - 1)
+            logs = {"loss": self._epoch(self.order(epoch - 1))}
+            if self.validation is not None:
+                logs.update([(f"val_{name}", value) for name, value in self.validation().items()])
+            logs["lr"] = lr
+            logs["seconds"] = time.perf_counter() - start
+            context.logs = logs
+            history.append({"epoch": epoch, **logs})
+            self._call("on_epoch_end")
+            if context.reason is not None:
+                return context.reason
+        return "finished"
+
+    def _epoch(self, order: np.ndarray) -> float:
+        """The steps of one epoch; returns its mean loss."""
+        steps = len(self.share)
+        if self.piece >= steps:
+            losses = self._steps(order, 0, steps)
+        else:
+            losses, done = np.empty(steps), 0
+            while done < steps:
+                # Pieces end where weights are to be set aside, so that this does not depend on the machine's speed.
+                stop = min(done + self.piece, steps, (done // KEEP_EVERY + 1) * KEEP_EVERY)
+                losses[done:stop] = self._steps(order, done, stop)
+                done = stop
+                if done < steps:
+                    if done % KEEP_EVERY == 0:
+                        self._keep(done)
+                    self._call("on_progress")
+        self._keep(steps)
+        return float((losses * self.share).sum())
+
+    def _steps(self, order: np.ndarray, first: int, stop: int) -> np.ndarray:
+        """Steps `first` to `stop` of an epoch; returns their losses, all finite."""
+        start = time.perf_counter()
+        try:
+            if self.full:
+                losses = self.bound.run_full(1)
+            else:
+                losses = self.bound.run(order[first * self.batch_size : stop * self.batch_size])
+        except NonFiniteLoss as error:
+            raise self._failure(first + error.step, error) from None
+        finally:
+            seconds = time.perf_counter() - start
+            self.history.train_seconds += seconds
+        self._count_steps()
+        if stop - first < len(self.share):
+            self.piece = self._steps_in(PIECE_SECONDS / seconds * (stop - first) * self.batch_size)
+        return losses
+
+    def _steps_in(self, rows: float) -> int:
+        return max(1, int(rows / self.batch_size))
+
+    def _count_steps(self) -> None:
+        context = self.context
+        context.steps_done = self.history.steps = self.trainer.step_count - self.first_step
+        epochs, steps = divmod(context.steps_done, context.steps_per_epoch)
+        self.history.rows = epochs * len(self.order.rows) + steps * self.batch_size
+
+    def _keep(self, steps: int) -> None:
+        """Set the weights aside as the last good ones; NonFiniteLoss when they are not finite themselves."""
+        parameters = self.model.parameters
+        # A sum is finite only if every term is. It may overflow all the same: then all are looked at.
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = parameters.arena.view(parameters.dtype).sum() + parameters.state.view(parameters.dtype).sum()
+        if not (
+            np.isfinite(total) or all(np.isfinite(e.value).all() for e in (*parameters.entries, *parameters.buffers))
+        ):
+            raise self._failure(steps - 1, None)
+        self.good = parameters.copy_state()
+        where = f"epoch {self.context.epoch}"
+        self.good_from = (
+            f"those of the end of {where}" if steps == len(self.share) else f"those of step {steps} of {where}"
+        )
+
+    def _failure(self, step: int, error: NonFiniteLoss | None) -> NonFiniteLoss:
+        """Restore the last good weights; the error to raise for a step of this epoch, counted from 0."""
+        self.model.parameters.restore_state(self.good)
+        what = "the weights became non-finite" if error is None else f"the loss became {error.losses[error.step]}"
+        failure = NonFiniteLoss(0, np.array([np.nan])) if error is None else error
+        failure.args = (
+            f"fit: {what} in epoch {self.context.epoch}, step {step + 1} of {len(self.share)}; "
+            f"the model's weights are {self.good_from}. A smaller learning rate (now {self.trainer.lr:g}) "
+            "or standardised inputs and targets usually help",
+        )
+        return failure
+
+    def _say_interrupted(self) -> None:
+        epoch, steps = self.context.epoch, self.context.steps_done
+        text = (
+            f"fastnn: training interrupted in epoch {epoch} after {steps:,} steps; the model is whole and can be used"
+        )
+        if sys.stderr is not None:
+            print(text, file=sys.stderr, flush=True)
