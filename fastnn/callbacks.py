@@ -198,7 +198,7 @@ class ProgressBar(Callback):
         # tqdm takes 35 ms to import: only where a bar will be seen.
         from tqdm.std import tqdm
 
-        class Bar(tqdm):  # type: ignore[type-arg]
+        class Bar(tqdm):  # type: ignore[misc, type-arg]
             monitor_interval = 0  # no watching thread beside the training
 
         self._bar = Bar(
@@ -252,11 +252,12 @@ def _numbers(logs: dict[str, float], skip: tuple[str, ...], separator: str = ", 
     return separator.join(f"{name} {value:.4f}" for name, value in logs.items() if name not in skip)
 
 
-# What fit accepts as one callback.
+# What fit accepts.
 CallbackLike: TypeAlias = Callback | Callable[[Context], object]
+CallbacksLike: TypeAlias = CallbackLike | Iterable[CallbackLike]
 
 
-def get_hooks(callbacks: CallbackLike | Iterable[CallbackLike]) -> dict[str, list[Callable[[Context], object]]]:
+def get_hooks(callbacks: CallbacksLike) -> dict[str, list[Callable[[Context], object]]]:
     """The methods to call, by hook name, in the order of the callbacks.
 
     A callback is an object with at least one of the methods of `Callback` or a plain function, taken as on_epoch_end.

@@ -16,6 +16,8 @@ import numpy as np
 from fastnn import checks
 
 Metric: TypeAlias = Callable[[np.ndarray, np.ndarray], float]
+# What may be given where metrics are asked for.
+MetricsLike: TypeAlias = str | Metric | Iterable[str | Metric]
 
 
 def accuracy(outputs: np.ndarray, targets: np.ndarray) -> float:
@@ -37,7 +39,7 @@ def accuracy(outputs: np.ndarray, targets: np.ndarray) -> float:
         outputs, targets = _columns("accuracy", outputs, targets)
         right = (outputs > 0) == (targets > 0.5)
         broken = np.isnan(outputs)
-    return float(np.count_nonzero(right & ~broken)) / right.size
+    return int(np.count_nonzero(right & ~broken)) / int(right.size)
 
 
 def rmse(outputs: np.ndarray, targets: np.ndarray) -> float:
@@ -74,7 +76,7 @@ def larger_is_better(name: str) -> bool | None:
     return _LARGER_IS_BETTER.get(name.removeprefix("val_"))
 
 
-def get_metrics(metrics: str | Metric | Iterable[str | Metric]) -> dict[str, Metric]:
+def get_metrics(metrics: MetricsLike) -> dict[str, Metric]:
     """Metrics by name. Each is a known name or a function `(outputs, targets) -> float`, which keeps its own name.
 
     "loss" is accepted and left out: the loss is always reported. ValueError for an unknown name (it says the nearest

@@ -151,12 +151,12 @@ def test_any_object_with_a_hook_is_a_callback():
 
 @pytest.mark.parametrize("wrong", [3, "early_stopping", SimpleNamespace(on_epoch=print), EarlyStopping])
 def test_what_is_no_callback_is_refused(wrong):
-    with pytest.raises(TypeError, match="callbacks: .* is neither a function of the context nor an object"):
+    with pytest.raises(TypeError, match=r"callbacks: .* is neither a function of the context nor an object"):
         get_hooks([wrong])
 
 
 def test_lambda_callback_wants_functions():
-    with pytest.raises(TypeError, match="LambdaCallback.on_epoch_end=3.: expected a function"):
+    with pytest.raises(TypeError, match=r"LambdaCallback.on_epoch_end=3.: expected a function"):
         LambdaCallback(on_epoch_end=3)
 
 

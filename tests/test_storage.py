@@ -87,7 +87,7 @@ def test_every_changed_header_byte_is_refused_or_harmless(path, tmp_path):
         try:
             storage.read(changed)
         except ModelFileError as error:
-            assert str(changed) in str(error)
+            assert str(changed) in str(error)  # noqa: PT017
 
 
 def test_trailing_bytes_are_refused(path):
@@ -127,7 +127,7 @@ def test_foreign_damaged_and_newer_files_are_refused(tmp_path, content, message)
 def test_missing_file_and_folder_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         storage.read(tmp_path / "nowhere")
-    with pytest.raises(FileNotFoundError, match="the folder .* does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"the folder .* does not exist"):
         storage.write(tmp_path / "nowhere" / "net", TENSORS, MODEL)
 
 
