@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnn import checks, scoring, storage, training
-from fastnn.callbacks import CallbackLike, ProgressBar
+from fastnn.callbacks import CallbacksLike, ProgressBar
 from fastnn.history import History
 from fastnn.initializers import default_initializer, draw, get_initializer
 from fastnn.layers import Activation, Dense, Layer
 from fastnn.losses import LOSSES, Loss, get_loss
-from fastnn.metrics import Metric
+from fastnn.metrics import MetricsLike
 from fastnn.plan.arena import Parameters
 from fastnn.predictor import Predictor
 from fastnn.schedules import Schedule
@@ -105,8 +105,8 @@ class Sequential:
         validation_data: tuple[ArrayLike, ArrayLike] | None = None,
         validation_split: float = 0.0,
         schedule: Schedule | None = None,
-        metrics: str | Metric | Iterable[str | Metric] | None = None,
-        callbacks: CallbackLike | Iterable[CallbackLike] = (),
+        metrics: MetricsLike | None = None,
+        callbacks: CallbacksLike = (),
         shuffle: bool = True,
         threads: int = 1,
         backend: str = "auto",
@@ -184,7 +184,7 @@ class Sequential:
         self,
         X: ArrayLike,
         y: ArrayLike,
-        metrics: str | Metric | Iterable[str | Metric] | None = None,
+        metrics: MetricsLike | None = None,
         *,
         loss: Any = None,
         backend: str = "auto",
@@ -196,7 +196,10 @@ class Sequential:
         loss      as in fit; None: that of the last fit, which a saved model remembers
         """
         loss = self._loss("evaluate", loss)
-        score = scoring.scorer(self, X, y, loss=loss, metrics=metrics, backend=backend, allow_nonfinite=allow_nonfinite)
+        functions = scoring.metrics_of(loss, metrics)
+        score = scoring.scorer(
+            self, X, y, loss=loss, metrics=functions, backend=backend, allow_nonfinite=allow_nonfinite
+        )
         return score()
 
     def _loss(self, owner: str, loss: Any) -> Any:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fastnn import checks
-from fastnn.metrics import Metric, get_metrics
+from fastnn.losses import Loss
+from fastnn.metrics import Metric, MetricsLike, get_metrics
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -40,7 +41,7 @@ class Scorer:
     parameters: int
     X: np.ndarray
     targets: np.ndarray
-    loss: Any
+    loss: Loss
     metrics: Mapping[str, Metric]
 
     def __call__(self) -> dict[str, float]:
@@ -52,26 +53,30 @@ class Scorer:
         return scores
 
 
+def metrics_of(loss: Loss, metrics: MetricsLike | None) -> dict[str, Metric]:
+    """The metrics asked for by name, those of the loss for None."""
+    return get_metrics(loss.default_metrics if metrics is None else metrics)
+
+
 def scorer(
     model: Sequential,
     X: ArrayLike,
     y: ArrayLike,
     *,
-    loss: Any,
-    metrics: str | Metric | Iterable[str | Metric] | None,
+    loss: Loss,
+    metrics: Mapping[str, Metric],
     backend: str,
     allow_nonfinite: bool,
     names: tuple[str, str] = ("X", "y"),
 ) -> Scorer:
-    """Check data and targets (called `names` in errors) and metrics, and make them ready for scoring."""
-    functions = get_metrics(loss.default_metrics if metrics is None else metrics)
+    """Check data and targets (called `names` in errors) and make them ready for scoring."""
     X = checks.features(X, model.inputs, model.dtype, name=names[0], allow_nonfinite=allow_nonfinite)
     targets = check_targets(model, loss, y, X, names, allow_nonfinite)
-    return Scorer(model.predictor(backend), model.count, X, targets, loss, functions)
+    return Scorer(model.predictor(backend), model.count, X, targets, loss, metrics)
 
 
 def check_targets(
-    model: Sequential, loss: Any, y: ArrayLike, X: np.ndarray, names: tuple[str, str], allow_nonfinite: bool
+    model: Sequential, loss: Loss, y: ArrayLike, X: np.ndarray, names: tuple[str, str], allow_nonfinite: bool
 ) -> np.ndarray:
     """The targets in the form of the loss, as many as there are rows of X."""
     targets = loss.check_targets(y, model.outputs, model.dtype, names[1], allow_nonfinite)

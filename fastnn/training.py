@@ -17,9 +17,9 @@ import numpy as np
 
 from fastnn import checks, randomness, scoring
 from fastnn.bound import Bound, NonFiniteLoss
-from fastnn.callbacks import CallbackLike, Context, ProgressBar, get_hooks
+from fastnn.callbacks import CallbackLike, CallbacksLike, Context, ProgressBar, get_hooks
 from fastnn.history import History
-from fastnn.metrics import Metric
+from fastnn.metrics import MetricsLike
 from fastnn.schedules import Schedule, get_schedule, rate
 from fastnn.trainer import Trainer
 
@@ -48,8 +48,8 @@ def fit(
     validation_data: tuple[ArrayLike, ArrayLike] | None,
     validation_split: float,
     schedule: Schedule | None,
-    metrics: str | Metric | Iterable[str | Metric] | None,
-    callbacks: CallbackLike | Iterable[CallbackLike],
+    metrics: MetricsLike | None,
+    callbacks: CallbacksLike,
     shuffle: bool,
     threads: int,
     backend: str,
@@ -63,6 +63,7 @@ def fit(
     batch_size = checks.integer("fit", "batch_size", batch_size, minimum=1)
     split = checks.number("fit", "validation_split", validation_split, minimum=0.0, below=1.0)
     schedule = get_schedule(schedule)
+    functions = scoring.metrics_of(loss, metrics)
     bar = progress if isinstance(progress, ProgressBar) else ProgressBar() if progress else None
     hooks = get_hooks(callbacks if bar is None else (*_several(callbacks), bar))
 
@@ -83,7 +84,7 @@ def fit(
             model,
             *validation_data,
             loss=loss,
-            metrics=metrics,
+            metrics=functions,
             backend=backend,
             allow_nonfinite=allow_nonfinite,
             names=names,
@@ -124,7 +125,7 @@ def split_rows(rows: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarr
     return np.sort(drawn[held:]), np.sort(drawn[:held])
 
 
-def _several(callbacks: CallbackLike | Iterable[CallbackLike]) -> tuple[CallbackLike, ...]:
+def _several(callbacks: CallbacksLike) -> tuple[CallbackLike, ...]:
     return tuple(callbacks) if isinstance(callbacks, Iterable) else (callbacks,)
 
 
