@@ -5,7 +5,6 @@ import os
 import platform
 import sys
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 
 from fastnn.cli.errors import as_command_errors
@@ -48,6 +47,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _version(package: str) -> str | None:
+    from importlib import metadata  # 18 ms to import, which every other command would pay
+
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
