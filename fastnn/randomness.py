@@ -27,11 +27,26 @@ def generator(philox_key: int, index: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=philox_key, counter=index << 192))
 
 
-def step_keys(seed: int, layer: int, counters: np.ndarray) -> np.ndarray:
-    """32-bit dropout keys, (passes,) int64 in [0, 2**32): one for each pass counter (int64), under a seed and a layer's index.
+class Stream:
+    """The generators of one key, one at a time: `at(index)` draws as `generator(key, index)` and takes 2 us, not 8."""
 
-    The finaliser of splitmix64 (Steele, Lea and Flood 2014) over seed, layer and counter: nothing is kept between calls, so
-    a resumed run has the keys of an unbroken one.
+    def __init__(self, philox_key: int) -> None:
+        self._bits = np.random.Philox(key=philox_key)
+        self._generator = np.random.Generator(self._bits)
+        self._state = self._bits.state
+
+    def at(self, index: int) -> np.random.Generator:
+        """The generator of an index; the one returned before goes on from here too."""
+        self._state["state"]["counter"][3] = index
+        self._bits.state = self._state
+        return self._generator
+
+
+def step_keys(seed: int, layer: int, counters: np.ndarray) -> np.ndarray:
+    """32-bit dropout keys, (passes,) int64 in [0, 2**32): one for each pass counter (int64), by seed and layer's index.
+
+    The finaliser of splitmix64 (Steele, Lea and Flood 2014) over seed, layer and counter: nothing is kept between
+    calls, so a resumed run has the keys of an unbroken one.
     """
     with np.errstate(over="ignore"):
         z = counters.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)

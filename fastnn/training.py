@@ -10,7 +10,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -100,7 +99,7 @@ def fit(
         trainer,
         # Checked above: a second look for NaN would be a second pass over the data.
         trainer.bind(X, targets, allow_nonfinite=True),
-        order=Order(rows, bool(shuffle) and not full, randomness.key(model.seed, randomness.SHUFFLE)),
+        order=Order(rows, bool(shuffle) and not full, model.seed),
         first_epoch=initial_epoch,
         epochs=epochs,
         loss=loss,
@@ -135,24 +134,20 @@ def _pair(validation_data: Any) -> tuple[Any, Any]:
     return validation_data[0], validation_data[1]
 
 
-@dataclass(frozen=True)
 class Order:
     """The order of the training rows in each epoch: it depends on the seed and the epoch's number only.
 
     rows      (rows,) int64, the row numbers to train on
     shuffle   draw a new order for each epoch
-    key       of the Philox generator, see fastnn.randomness
     """
 
-    rows: np.ndarray
-    shuffle: bool
-    key: int
+    def __init__(self, rows: np.ndarray, shuffle: bool, seed: int) -> None:
+        self.rows, self.shuffle = rows, shuffle
+        self._stream = randomness.Stream(randomness.key(seed, randomness.SHUFFLE))
 
     def __call__(self, epoch: int) -> np.ndarray:
         """Row numbers (rows,) of an epoch counted from 0."""
-        if not self.shuffle:
-            return self.rows
-        return randomness.generator(self.key, epoch).permutation(self.rows)
+        return self._stream.at(epoch).permutation(self.rows) if self.shuffle else self.rows
 
 
 class Loop:
