@@ -20,7 +20,7 @@ import numpy as np
 from fastnn.cli import options as options_
 from fastnn.cli.errors import CommandError, as_command_errors
 from fastnn.cli.prepare import Prepared, prepare, share_of
-from fastnn.cli.report import count, say, significant
+from fastnn.cli.report import count, note, say, significant
 from fastnn.cli.source import Reading, load
 from fastnn.data import Array
 from fastnn.preprocessing import ClassTarget, NumberTarget
@@ -245,6 +245,7 @@ def _rmse_in_unit(scale: float) -> Any:
 
 def _report(model: "Sequential", prepared: Prepared, history: "History", best: int | None) -> None:
     """The scores of the weights that were kept, and what the training took."""
+    from fastnn.kernels import objects
     from fastnn.metrics import r2, rmse
 
     if history.stopped == "interrupted":
@@ -267,6 +268,8 @@ def _report(model: "Sequential", prepared: Prepared, history: "History", best: i
         f"{history.seconds:.2f} s for {count(history.epochs, 'epoch')}, {history.samples_per_second:,.0f} samples per "
         f"second in training steps, {history.backend} kernels, {count(history.threads, 'thread')}",
     )
+    if objects.compiled:
+        note([f"compiling {count(len(objects.compiled), 'kernel')} for the first time is part of this"])
 
 
 def predicted_classes(outputs: Array) -> Array:
