@@ -13,8 +13,8 @@ from fastnn.cli.recipe import Recipe
 from fastnn.cli.report import count, note, say
 from fastnn.cli.source import Reading, Source
 from fastnn.data import Array
+from fastnn.encoding import TableEncoder
 from fastnn.preprocessing import ArrayEncoder, ClassTarget, NumberTarget
-from fastnn.tables import TableEncoder
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,7 @@ from fastnn.cli import source as source_
 from fastnn.cli.report import count
 from fastnn.cli.source import Reading, Source
 from fastnn.data import Array, DataError
+from fastnn.encoding import TableEncoder
 from fastnn.preprocessing import ArrayEncoder, ClassTarget, Json, NumberTarget, target_from_json
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class Recipe:
     features          the array that held the features, where the user named it
     """
 
-    encoder: ArrayEncoder | tables.TableEncoder
+    encoder: ArrayEncoder | TableEncoder
     target: ClassTarget | NumberTarget
     header: bool | None
     columns: int
@@ -49,7 +50,7 @@ class Recipe:
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> "Recipe":
         """The recipe that `to_json` described."""
-        kind = ArrayEncoder if state["encoder"]["kind"] == "array" else tables.TableEncoder
+        kind = ArrayEncoder if state["encoder"]["kind"] == "array" else TableEncoder
         return cls(
             encoder=kind.from_json(state["encoder"]),
             target=target_from_json(state["target"]),
@@ -72,7 +73,7 @@ class Recipe:
                 source = source_.npz(content, path, self.target.name, reading.features or self.features, required=False)
             else:
                 source = self._load_table(content, path, reading)
-        if isinstance(self.encoder, tables.TableEncoder):
+        if isinstance(self.encoder, TableEncoder):
             if isinstance(source.features, np.ndarray):
                 raise DataError(f"{path}: the model was trained on the table {self.title}, give it a table")
             lacking = self.encoder.missing_from(source.features)
@@ -87,7 +88,7 @@ class Recipe:
     def _load_table(self, content: bytes, path: str, reading: Reading) -> Source:
         """A table: by the header it was trained with, or by position for a model trained on arrays."""
         known = self.encoder
-        text = known.text_columns if isinstance(known, tables.TableEncoder) else ()
+        text = known.text_columns if isinstance(known, TableEncoder) else ()
         header = self.header if reading.header is None else reading.header
         missing = (*self.missing, *reading.missing)
         table = tables.read_table(content, path, header, reading.delimiter, missing, text)

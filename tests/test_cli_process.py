@@ -1,0 +1,69 @@
+"""The commands as processes of their own: signals, pipes, what is imported."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command_data import people
+
+pytest.importorskip("pandas")
+pytest.importorskip("sklearn")
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "fastnn", *map(str, arguments)]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_ctrl_c_reports_saves_and_says_so(tmp_path):
+    process = subprocess.Popen(
+        command("train", "digits", "--epochs", 10**7, "--patience", 0, "--save", tmp_path / "net.safetensors"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+    )
+    assert process.stdout is not None
+    seen = [next(line for line in process.stdout if line.startswith("epoch"))]
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "Traceback" not in err
+    assert "Interrupted" in out
+    assert "validation accuracy" in out
+    assert (tmp_path / "net.safetensors").is_file()
+    assert seen
+
+
+def test_closed_pipe_is_no_error(tmp_path):
+    Path(tmp_path / "many.csv").write_text(people(20_000))
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    trained = command("train", "many.csv", "--target", "rich", "--epochs", 1, "--quiet", "--save", "net.safetensors")
+    subprocess.run(trained, cwd=tmp_path, env=environment, check=True, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command("predict", "net.safetensors", "many.csv"),
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.readline() == b"prediction,probability\n"
+    process.stdout.close()
+    assert b"rror" not in process.stderr.read()
+    process.stderr.close()
+    assert process.wait(timeout=60) == 0
+
+
+def test_training_a_bundled_set_imports_neither_pandas_nor_scikit_learn():
+    program = (
+        "import sys; from fastnn.cli import main; assert main(['train', 'digits', '--epochs', '2', '--quiet']) == 0; "
+        "print(sorted({'sklearn', 'pandas', 'scipy', 'matplotlib', 'tqdm'} & set(sys.modules)))"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, check=True, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "[]"
