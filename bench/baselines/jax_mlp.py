@@ -64,6 +64,22 @@ def train_step(network: Network, state: Tree, x: jax.Array, y: jax.Array) -> tup
     return (params, m, v, step, key), loss
 
 
+# Compiled once for each network and shape, whichever model calls: a second model of a sweep compiles nothing.
+
+
+@partial(jax.jit, static_argnums=0, donate_argnums=1)
+def one_step(network: Network, state: Tree, X: jax.Array, y: jax.Array, rows: jax.Array) -> tuple[Tree, jax.Array]:
+    return train_step(network, state, X[rows], y[rows]) if network.batch else train_step(network, state, X, y)
+
+
+@partial(jax.jit, static_argnums=0, donate_argnums=1)
+def many_steps(network: Network, state: Tree, X: jax.Array, y: jax.Array, order: jax.Array) -> tuple[Tree, jax.Array]:
+    return jax.lax.scan(lambda state, rows: one_step(network, state, X, y, rows), state, order)
+
+
+predict = jax.jit(forward, static_argnums=0)
+
+
 class JaxMLP:
     """A network with Adam, trained by `run(order)`.
 
@@ -74,7 +90,6 @@ class JaxMLP:
     def __init__(self, problem: Problem, scan: bool) -> None:
         self.network = network = problem.network
         jax.config.update("jax_enable_x64", network.dtype == "float64")  # type: ignore[no-untyped-call]
-        self.full = network.batch == 0
         self.X, self.y = jnp.asarray(problem.X), jnp.asarray(problem.y)
         params: Tree = []
         for weight, bias in zip(problem.weights[::2], problem.weights[1::2], strict=True):
@@ -88,25 +103,18 @@ class JaxMLP:
         # Long enough to drown the cost of a call, short enough for the turns of bench.timing.
         self.chunk = int(np.clip(2_000_000_000 // network.flops, 1, 512)) if scan else 1
 
-        def step(state: Tree, X: jax.Array, y: jax.Array, rows: jax.Array) -> tuple[Tree, jax.Array]:
-            return train_step(network, state, X, y) if self.full else train_step(network, state, X[rows], y[rows])
-
-        def steps(state: Tree, X: jax.Array, y: jax.Array, order: jax.Array) -> tuple[Tree, jax.Array]:
-            return jax.lax.scan(lambda state, rows: step(state, X, y, rows), state, order)
-
-        self.call = jax.jit(steps if scan else step, donate_argnums=0)
-
     def predict(self, X: np.ndarray) -> np.ndarray:
         """Outputs in training mode: for networks without batch normalization and dropout."""
-        return np.asarray(jax.jit(partial(forward, self.network))(self.state[0], jnp.asarray(X), jax.random.key(0)))
+        return np.asarray(predict(self.network, self.state[0], jnp.asarray(X), jax.random.key(0)))
 
     def run(self, order: np.ndarray) -> np.ndarray:
-        order = np.zeros((len(order), 1), np.int32) if self.full else order.astype(np.int32)
-        losses = []
+        order = order.astype(np.int32) if self.network.batch else np.zeros((len(order), 1), np.int32)
         pieces = (
             [order[first : first + self.chunk] for first in range(0, len(order), self.chunk)] if self.scan else order
         )
+        call = many_steps if self.scan else one_step
+        losses = []
         for piece in pieces:
-            self.state, loss = self.call(self.state, self.X, self.y, piece)
+            self.state, loss = call(self.network, self.state, self.X, self.y, piece)
             losses.append(loss)
         return np.concatenate([np.atleast_1d(np.asarray(loss, np.float64)) for loss in losses])
