@@ -93,7 +93,18 @@ def test_npz_mistakes(fails):
     assert "infinite value" in fails("train", "infinite.npz")
     np.savez("nan.npz", X=np.eye(20), y=np.full(20, np.nan))
     assert "0 rows to learn from" in fails("train", "nan.npz")
-    assert "only tables have" in fails("train", "infinite.npz", "--drop", "a")
+
+
+def test_flags_that_would_be_ignored_are_refused(fails, run):
+    assert "--target means nothing here: digits is a bundled data set" in fails("train", "digits", "--target", "x")
+    assert "--no-header means nothing here" in fails("train", "digits", "--no-header")
+    np.savez("a.npz", X=np.eye(20), y=np.arange(20) % 2)
+    assert "--drop means nothing here: a.npz is an .npz file" in fails("train", "a.npz", "--drop", "a")
+    assert "--labels" in fails("train", "a.npz", "--labels", "a")
+    Path("people.csv").write_text(people())
+    assert "--features" in fails("train", "people.csv", "--target", "rich", "--features", "a")
+    run("train", "a.npz", "--epochs", 1, "--quiet", "--save", "net.safetensors")
+    assert "--missing" in fails("predict", "net.safetensors", "a.npz", "--missing", "-9")
 
 
 def test_target_mistakes(fails):

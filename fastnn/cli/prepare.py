@@ -1,7 +1,7 @@
 """From the data named on the command line to the arrays of a training; what is decided on the way is printed."""
 
 import argparse
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -104,7 +104,8 @@ def _recipe(
 
 def _validation_file(recipe: Recipe, options: argparse.Namespace, reading: Reading) -> tuple[Array, Array]:
     """Features and targets of the rows of --validation FILE."""
-    other = recipe.load(options.validation, replace(reading, labels=None))
+    # The array's name and the missing texts are in the recipe already; labels are found beside the images.
+    other = recipe.load(options.validation, Reading(reading.header, reading.delimiter))
     X, y, notes = _labelled_rows(recipe, other, options)
     say("Validation", f"{other.title}: {count(len(X), 'row')}")
     note(notes)

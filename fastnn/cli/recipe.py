@@ -63,16 +63,17 @@ class Recipe:
 
     def load(self, path: str, reading: Reading) -> Source:
         """Another file of the same form; its target is None when the file has none."""
-        if path in data.BUNDLED:
+        content = None if path in data.BUNDLED else source_.read(path)
+        form = source_.form_of(content)
+        source_.refuse_unused(path, form, reading)
+        if content is None:
             source = source_.bundled(path)
+        elif form == "IDX":
+            source = source_.idx(content, path, reading.labels, required=False)
+        elif form == ".npz":
+            source = source_.npz(content, path, self.target.name, reading.features or self.features, required=False)
         else:
-            content = source_.read(path)
-            if data.is_idx(content):
-                source = source_.idx(content, path, reading.labels, required=False)
-            elif content[:2] == b"PK":
-                source = source_.npz(content, path, self.target.name, reading.features or self.features, required=False)
-            else:
-                source = self._load_table(content, path, reading)
+            source = self._load_table(content, path, reading)
         if isinstance(self.encoder, TableEncoder):
             if isinstance(source.features, np.ndarray):
                 raise DataError(f"{path}: the model was trained on the table {self.title}, give it a table")
@@ -149,7 +150,7 @@ class Recipe:
         numbers = self.target.encode(np.asarray(labels, object))
         if (numbers < 0).all():
             # UCI's Adult: the labels of the test file end in a full stop, those of the training file do not.
-            numbers = self.target.encode(np.asarray([label.rstrip(".") for label in labels], object))
+            numbers = self.target.encode(np.asarray([label.removesuffix(".") for label in labels], object))
             if (numbers >= 0).any():
                 notes.append(f"labels of {name!r} taken without the full stop at their end")
         rows = np.flatnonzero(numbers >= 0)

@@ -83,18 +83,47 @@ class Source:
 
 def load(path: str, target: str | None, drop: Iterable[str], reading: Reading) -> Source:
     """The data to train on; `target` is a column (its name or number) or, in an .npz file, an array."""
-    if path in data.BUNDLED:
-        _refuse_drop(drop, path)
+    content = None if path in data.BUNDLED else read(path)
+    form = form_of(content)
+    refuse_unused(path, form, reading, target=target, drop=tuple(drop))
+    if content is None:
         return bundled(path)
-    content = read(path)
+    if form == "IDX":
+        return idx(content, path, reading.labels, required=True)
+    if form == ".npz":
+        return npz(content, path, target, reading.features)
+    return _table(content, path, target, drop, reading)
+
+
+def form_of(content: bytes | None) -> str:
+    """What kind of data this is: "bundled" (no file), "IDX", ".npz" or "table"."""
+    if content is None:
+        return "bundled"
     if data.is_idx(content):
-        source = idx(content, path, reading.labels, required=True)
-    elif content[:2] == b"PK":
-        source = npz(content, path, target, reading.features)
-    else:
-        return _table(content, path, target, drop, reading)
-    _refuse_drop(drop, path)
-    return source
+        return "IDX"
+    return ".npz" if content[:2] == b"PK" else "table"
+
+
+# Which flags say something about which form of data; a flag that would be ignored is an error.
+_FLAGS = {
+    "header": ("table",),
+    "delimiter": ("table",),
+    "missing": ("table",),
+    "drop": ("table",),
+    "features": (".npz",),
+    "labels": ("IDX",),
+    "target": ("table", ".npz"),
+}
+
+
+def refuse_unused(path: str, form: str, reading: Reading, **others: object) -> None:
+    """A DataError for a flag that was given and means nothing for this form of data."""
+    for flag, value in (vars(reading) | others).items():
+        given = value is not None and value != () and value != []
+        if given and form not in _FLAGS[flag]:
+            known = {"bundled": "a bundled data set", "table": "a table"}.get(form, f"an {form} file")
+            flag = "no-header" if value is False else flag
+            raise DataError(f"--{flag} means nothing here: {path} is {known}")
 
 
 def read(path: str) -> bytes:
@@ -108,11 +137,6 @@ def read(path: str) -> bytes:
         if not Path(path).exists() and not Path(path).suffix:
             raise DataError(f"{error}; bundled data sets are {', '.join(data.BUNDLED)}") from None
         raise
-
-
-def _refuse_drop(drop: Iterable[str], path: str) -> None:
-    if list(drop):
-        raise DataError(f"--drop {','.join(drop)}: {path} has no named columns, only tables have")
 
 
 def bundled(name: str) -> Source:

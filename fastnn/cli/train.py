@@ -174,7 +174,7 @@ def _loss(name: str | None, target: ClassTarget | NumberTarget) -> Any:
 
 
 def _batch_size(rows: int) -> int:
-    """A power of two from 8 to 128 that makes at least some forty steps of an epoch where there are rows for it."""
+    """A power of two from 8 to 128 that makes 32 to 64 steps of an epoch, where there are rows for that."""
     return int(min(128, max(8, 2 ** int(np.log2(max(rows / 32, 1))))))
 
 
@@ -266,8 +266,10 @@ def _report(model: "Sequential", prepared: Prepared, history: "History", best: i
     say(
         "Speed",
         f"{history.seconds:.2f} s for {count(history.epochs, 'epoch')}, {history.samples_per_second:,.0f} samples per "
-        f"second in training steps, {history.backend} kernels, {count(history.threads, 'thread')}",
+        f"second in training steps, {history.backend} kernels, 1 thread",
     )
+    if history.threads > 1:
+        note([f"{history.threads} threads were asked for; the {history.backend} kernels run on one"])
     if objects.compiled:
         note([f"compiling {count(len(objects.compiled), 'kernel')} for the first time is part of this"])
 
