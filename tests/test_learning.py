@@ -81,7 +81,7 @@ def score(data: datasets.Data, seed: int, weight_init: str | None = None) -> flo
 
 
 def sklearn_score(data: datasets.Data, seed: int) -> float:
-    """The same network, split, optimizer and epochs with scikit-learn's MLP; it starts from Xavier's uniform weights."""
+    """The same training with scikit-learn's MLP, which starts from Xavier's uniform weights."""
     neural = pytest.importorskip("sklearn.neural_network")
     make = neural.MLPClassifier if data.classes else neural.MLPRegressor
     judge = make(
