@@ -8,6 +8,7 @@ next epoch is the schedule's.
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -204,9 +205,10 @@ class ProgressBar(Callback):
         self._bar = Bar(
             total=(context.epochs - context.first_epoch + 1) * context.steps_per_epoch,
             desc=f"epoch {context.first_epoch}/{context.epochs}",
-            bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
+            bar_format="{desc} |{bar:10}| {remaining}{postfix}",
             file=file,
-            dynamic_ncols=True,
+            ncols=_columns(file),
+            nrows=24,  # asked of the terminal otherwise; some say 0, and then there is no bar
         )
         self._next = time.perf_counter() + self.INTERVAL
 
@@ -233,14 +235,14 @@ class ProgressBar(Callback):
             return
         self._next = now + self.INTERVAL
         bar = self._bar
-        bar.n = context.steps_done
+        bar.n, bar.ncols = context.steps_done, _columns(bar.fp)
         bar.set_description_str(f"epoch {context.epoch}/{context.epochs}", refresh=False)
-        bar.set_postfix_str(_numbers(context.logs, skip=("lr", "seconds")), refresh=False)
+        bar.set_postfix_str(_numbers(context.logs, ", ", digits=3), refresh=False)
         bar.refresh()
 
     def _line(self, context: Context) -> None:
         width = len(str(context.epochs))
-        text = f"epoch {context.epoch:{width}d}/{context.epochs}  {_numbers(context.logs, ('lr', 'seconds'), '  ')}"
+        text = f"epoch {context.epoch:{width}d}/{context.epochs}  {_numbers(context.logs, '  ', digits=4)}"
         file = self.file if self.file is not None else sys.stderr
         if self._bar is not None:
             self._bar.write(text, file=file)
@@ -248,8 +250,17 @@ class ProgressBar(Callback):
             print(text, file=file, flush=True)
 
 
-def _numbers(logs: dict[str, float], skip: tuple[str, ...], separator: str = ", ") -> str:
-    return separator.join(f"{name} {value:.4f}" for name, value in logs.items() if name not in skip)
+def _columns(file: TextIO) -> int:
+    """Width of the terminal, 80 where it is not known (some have a width of 0)."""
+    try:
+        return os.get_terminal_size(file.fileno()).columns or 80
+    except (OSError, ValueError, AttributeError):
+        return 80
+
+
+def _numbers(logs: dict[str, float], separator: str, digits: int) -> str:
+    """Losses and metrics as text."""
+    return separator.join(f"{name} {value:.{digits}f}" for name, value in logs.items() if name not in ("lr", "seconds"))
 
 
 # What fit accepts.

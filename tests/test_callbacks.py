@@ -186,8 +186,8 @@ def run_bar(bar, epochs=10):
 def test_bar_shows_its_end_on_a_terminal():
     file = Terminal()
     run_bar(ProgressBar(file=file))
-    assert "epoch 10/10 100%" in file.getvalue()
-    assert "loss 0.1000, val_accuracy 0.5000" in file.getvalue()
+    assert "epoch 10/10 |##########|" in file.getvalue().replace("\u2588", "#")
+    assert "loss 0.100, val_accuracy 0.500" in file.getvalue()
 
 
 def test_bar_is_not_drawn_for_every_epoch():
