@@ -52,6 +52,11 @@ class History:
         for name, value in row.items():
             self.columns.setdefault(name, []).append(value)
 
+    def trim(self) -> None:
+        """Take away an epoch of which only some numbers were added, as after Ctrl-C in the middle of `append`."""
+        for values in self.columns.values():
+            del values[min(map(len, self.columns.values())) :]
+
     def __getitem__(self, name: str) -> list[float]:
         """A column: `history["val_loss"]`. KeyError names the columns there are."""
         if name not in self.columns:

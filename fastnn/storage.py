@@ -15,7 +15,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import secrets
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -75,7 +74,7 @@ def _replace(path: PathLike, data: bytes) -> None:
         if not target.is_file():
             raise OSError(f"{os.fspath(path)}: exists and is not a regular file")
         mode = stat.S_IMODE(target.stat().st_mode)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
+    temporary = target.with_name(f".{target.name}.{os.urandom(6).hex()}.tmp")
     try:
         with open(temporary, "xb") as file:
             file.write(data)

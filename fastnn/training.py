@@ -94,6 +94,8 @@ def fit(
         X, targets, rows = X[rows], targets[rows], np.arange(len(rows))
     batch_size = min(batch_size, len(rows))
     trainer = Trainer(model, loss, optimizer, batch_size=batch_size, threads=threads, backend=backend)
+    # Compiled here, so that neither the first epoch's time nor Ctrl-C in it has to do with that.
+    trainer.program(trainer.tile_rows(batch_size) if full else batch_size)
     loop = Loop(
         model,
         trainer,
@@ -206,6 +208,7 @@ class Loop:
                 history.stopped = self._epochs()
             except KeyboardInterrupt:
                 history.stopped = "interrupted"
+                history.trim()
             except NonFiniteLoss as error:
                 history.stopped, failure = "non-finite loss", error
             history.seconds = time.perf_counter() - start

@@ -41,6 +41,16 @@ def test_empty_history_is_readable():
     assert "0 epochs" in repr(history)
 
 
+def test_an_epoch_of_which_a_part_was_added_is_taken_away(history):
+    history.columns["epoch"].append(3)
+    history.columns["loss"].append(0.125)
+    history.trim()
+    assert [len(values) for values in history.columns.values()] == [2] * 6
+    history.trim()
+    assert history.epochs == 2
+    History().trim()
+
+
 def test_frame_is_indexed_by_epoch(history):
     pytest.importorskip("pandas")
     frame = history.to_frame()

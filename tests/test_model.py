@@ -226,6 +226,17 @@ def test_predict_in_pieces_gives_the_same_bits(monkeypatch):
     np.testing.assert_array_equal(model.predict(X), whole)
 
 
+def test_predict_may_be_called_from_several_threads():
+    from concurrent.futures import ThreadPoolExecutor
+
+    model = scrambled()
+    blocks = [rng.standard_normal((rows, 5)) for rows in (1, 700, 33, 64) * 8]
+    expected = [model.predict(X) for X in blocks]
+    with ThreadPoolExecutor(4) as pool:
+        for found, wanted in zip(pool.map(model.predict, blocks), expected, strict=True):
+            np.testing.assert_array_equal(found, wanted)
+
+
 @pytest.mark.parametrize(
     "form",
     [
