@@ -106,10 +106,11 @@ def get_metrics(metrics: MetricsLike) -> dict[str, Metric]:
 
 def _columns(name: str, outputs: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both as float64 (rows, outputs) of the same shape, which stops (rows,) - (rows, 1) from making a square."""
-    outputs, targets = (np.asarray(a, dtype=np.float64) for a in (outputs, targets))
+    given = np.asarray(outputs), np.asarray(targets)
+    outputs, targets = (a.astype(np.float64) for a in given)
     outputs, targets = (a[:, None] if a.ndim == 1 else a for a in (outputs, targets))
     if outputs.ndim != 2 or outputs.shape != targets.shape:
-        raise ValueError(f"{name}: outputs {outputs.shape} and targets {targets.shape} must have the same shape")
+        raise ValueError(f"{name}: outputs {given[0].shape} and targets {given[1].shape} must have the same shape")
     _same_rows(name, outputs, targets)
     return outputs, targets
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -47,10 +47,24 @@ class Scorer:
     def __call__(self) -> dict[str, float]:
         """The loss under "loss", then each metric under its name."""
         outputs = predict_rows(self.predictor, self.X, self.parameters)
-        scores = {"loss": float(self.loss.value(outputs, self.targets))}
-        for name, metric in self.metrics.items():
-            scores[name] = float(metric(outputs, self.targets))
+        # Outputs that overflowed give a loss of NaN or infinity, which says it all.
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            scores = {"loss": float(self.loss.value(outputs, self.targets))}
+            for name, metric in self.metrics.items():
+                scores[name] = _score(name, metric(outputs, self.targets))
         return scores
+
+    def rehearse(self) -> None:
+        """Score some rows, so that metrics that do not fit the data fail before training, and the plan is made."""
+        rows = slice(min(len(self.X), 4096))
+        replace(self, X=self.X[rows], targets=self.targets[rows])()
+
+
+def _score(name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"metric {name!r} returned {value!r}: expected a number") from None
 
 
 def metrics_of(loss: Loss, metrics: MetricsLike | None) -> dict[str, Metric]:

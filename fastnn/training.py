@@ -94,7 +94,9 @@ def fit(
         X, targets, rows = X[rows], targets[rows], np.arange(len(rows))
     batch_size = min(batch_size, len(rows))
     trainer = Trainer(model, loss, optimizer, batch_size=batch_size, threads=threads, backend=backend)
-    # Compiled here, so that neither the first epoch's time nor Ctrl-C in it has to do with that.
+    # Plans are made here, so that neither the first epoch's time nor Ctrl-C in it has to do with that.
+    if validation is not None:
+        validation.rehearse()
     trainer.program(trainer.tile_rows(batch_size) if full else batch_size)
     loop = Loop(
         model,

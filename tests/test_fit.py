@@ -459,6 +459,10 @@ def test_a_real_signal_stops_a_long_training(tmp_path):
 # ---- bad arguments ----
 
 
+def nothing(outputs, targets):
+    return None
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
@@ -492,6 +496,8 @@ def test_a_real_signal_stops_a_long_training(tmp_path):
         ({"validation_data": (X, Y[:5])}, ValueError, r"validation_data\[1\]: has 5 rows"),
         ({"metrics": "acuracy", "validation_split": 0.2}, ValueError, "unknown metric 'acuracy'"),
         ({"metrics": "acuracy"}, ValueError, "unknown metric 'acuracy'"),
+        ({"metrics": "r2", "validation_split": 0.2}, ValueError, r"r2: outputs \(20, 3\) and targets \(20,\)"),
+        ({"metrics": nothing, "validation_split": 0.2}, TypeError, "metric 'nothing' returned None: expected a number"),
         ({"schedule": "step"}, TypeError, "schedule='step'"),
         ({"callbacks": [3]}, TypeError, "callbacks: 3"),
         ({"callbacks": [fnn.EarlyStopping(3)]}, ValueError, "there is no validation data"),

@@ -303,6 +303,14 @@ def worst(outputs, targets):
     return np.abs(outputs - targets).max()
 
 
+@pytest.mark.parametrize("loss", ["cross_entropy", "mse", "bce"])
+def test_outputs_that_overflow_are_scored_without_a_warning(loss):
+    model = net()
+    model.set_weights([np.full_like(w, 3e38) for w in model.get_weights()])
+    y = np.ones(4, int) if loss == "cross_entropy" else np.ones((4, 3))
+    assert not np.isfinite(model.evaluate(np.ones((4, 5)), y, loss=loss)["loss"])
+
+
 def test_evaluate_needs_a_loss():
     with pytest.raises(ValueError, match=r"evaluate\(loss=None\): this model was not fitted yet, say one of .*mse"):
         net().evaluate(np.ones((2, 5)), [0, 1])
