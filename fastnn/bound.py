@@ -5,6 +5,7 @@ Steps run in chunks of some 50 ms, between which Ctrl-C arrives and the losses a
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 CHUNK_SECONDS = 0.05
 _FIRST_PASSES = 16  # of a stretch whose speed is not known yet
+_KEPT_BYTES = 2**30  # a full batch larger than this is gathered anew in every step
+_PASSES_OF_A_STEP = 2**20  # dropout counters: step * this + pass within the step
 
 
 class NonFiniteLoss(ArithmeticError):
@@ -57,102 +60,133 @@ class Bound:
         starts = np.arange(0, len(flat), batch_size)
         rows = np.minimum(batch_size, len(flat) - starts)
         program = self._trainer.program(self._trainer.batch_size)
-        calls = np.empty((len(starts), 2), np.int64)
-        calls[:] = self._step_calls(program)
-        return self._run(program, flat, calls, starts, rows, np.arange(len(starts)), rows)
+        calls = _repeated(program.calls("gather", "update"), len(starts))
+        return self._run(program, _Steps(flat, calls, starts, rows, np.arange(len(starts)), rows))
 
     def run_full(self, steps: int) -> Array:
-        """Trains for that many steps, each on all rows, and returns their losses, (steps,) float64."""
-        program, starts, rows = self._tiles()
+        """Trains for that many steps, each on all rows, and returns their losses, (steps,) float64.
+
+        The rows are cut into tiles, each of which goes through all layers while it is in cache; gradients add up over them.
+        """
+        if steps == 0:
+            return np.empty(0)
+        starts, rows = self._tiles()
         tiles = len(starts)
-        calls = np.empty((steps, tiles, 2), np.int64)
-        calls[:, :-1] = self._gradient_calls(program)
-        calls[:, -1] = self._step_calls(program)
+        kept = self._keep_batches(tiles)
+        program = self._trainer.program(int(rows[0]), batches=tiles if kept else 1)
+        first = "forward" if kept else "gather"
+        if kept:
+            given, _ = self._given(_Steps(self._all_rows, starts, starts, rows, starts, rows))
+            gather = _repeated(program.calls("gather", "gather"), tiles)
+            program.runner.run(Passes(gather, rows, given, batch=np.arange(tiles)))
+        calls = np.tile(_repeated(program.calls(first, "backward"), tiles), (steps, 1))
+        calls[tiles - 1 :: tiles] = program.calls(first, "update")
         step_of = np.repeat(np.arange(steps), tiles)
-        every = np.full(steps * tiles, self.rows)
+        batch = np.tile(np.arange(tiles), steps) if kept else None
+        averaged = np.full(steps * tiles, self.rows)
         losses = self._run(
-            program, self._all_rows, calls.reshape(-1, 2), np.tile(starts, steps), np.tile(rows, steps), step_of, every
+            program, _Steps(self._all_rows, calls, np.tile(starts, steps), np.tile(rows, steps), step_of, averaged, batch)
         )
         return losses.reshape(steps, tiles).sum(axis=1)
 
     def differentiate(self) -> float:
         """The loss over all rows; its gradient is in the trainer's gradients then. Nothing else is changed."""
-        program, starts, rows = self._tiles()
-        calls = np.empty((len(starts), 2), np.int64)
-        calls[:] = self._gradient_calls(program)
-        counters = np.zeros(len(starts), np.int64)
-        given, losses = self._given(self._all_rows, starts, rows, counters, np.full(len(starts), self.rows))
+        starts, rows = self._tiles()
+        program = self._trainer.program(int(rows[0]))
+        calls = _repeated(program.calls("gather", "backward"), len(starts))
+        same_step = np.zeros(len(starts), np.int64)
+        given, losses = self._given(
+            _Steps(self._all_rows, calls, starts, rows, same_step, np.full(len(starts), self.rows))
+        )
         given |= self._trainer.dropout_keys(np.arange(len(starts)))
         program.runner.run(Passes(calls, rows, given))
         return float(losses.sum())
 
     # ---- passes ----
 
-    def _tiles(self) -> tuple[Program, Array, Array]:
-        """The program of a full batch, and where each of its passes starts and how many rows it takes."""
+    def _tiles(self) -> tuple[Array, Array]:
+        """Where each pass of a full batch starts, and how many rows it takes."""
         tile = self._trainer.tile_rows(self.rows)
         starts = np.arange(0, self.rows, tile)
-        return self._trainer.program(tile), starts, np.minimum(tile, self.rows - starts)
+        return starts, np.minimum(tile, self.rows - starts)
 
-    @staticmethod
-    def _gradient_calls(program: Program) -> list[tuple[int, int]]:
-        return [program.calls("gather", "backward")]
+    def _keep_batches(self, tiles: int) -> bool:
+        """Whether a full batch may be kept in the layout of its passes, which takes some two copies of the data."""
+        return tiles == 1 or 2 * (self._X.nbytes + self._y.nbytes) <= _KEPT_BYTES
 
-    @staticmethod
-    def _step_calls(program: Program) -> list[tuple[int, int]]:
-        return [program.calls("gather", "update")]
-
-    def _given(
-        self, order: Array, starts: Array, rows: Array, step_of: Array, averaged: Array
-    ) -> tuple[dict[str, Column], Array]:
+    def _given(self, steps: "_Steps") -> tuple[dict[str, Column], Array]:
         """Data, row order, losses and scale of a stretch of passes, and the array that will hold the losses."""
-        losses = np.zeros(len(starts))
-        first_of_step = np.diff(step_of, prepend=step_of[0] - 1) != 0
+        passes = len(steps.starts)
+        losses = np.zeros(passes)
+        outputs = self._trainer.model.parameters.outputs
         given: dict[str, Column] = {
             "X": self._X, "y": self._y,
-            "order": Window(order, starts),
-            "loss": Window(losses, np.arange(len(starts)), 1),
-            "scale": PerPass(1.0 / self._loss.terms(averaged, self._trainer.model.parameters.outputs)),
-            "accumulate": PerPass((~first_of_step).astype(np.int64)),
+            "order": Window(steps.order, steps.starts),
+            "loss": Window(losses, np.arange(passes), 1),
+            "scale": PerPass(1.0 / self._loss.terms(steps.averaged, outputs)),
+            "accumulate": PerPass((_index_within_step(steps.step_of) > 0).astype(np.int64)),
         }  # fmt: skip
         return given, losses
 
-    def _run(
-        self, program: Program, order: Array, calls: Array, starts: Array, rows: Array, step_of: Array, averaged: Array
-    ) -> Array:
-        """Runs passes in chunks; `step_of` numbers the step that each pass belongs to, `averaged` how many rows its mean is over."""
+    def _run(self, program: Program, steps: "_Steps") -> Array:
+        """Runs passes in chunks."""
         losses = np.empty(0)
-        kind = (int(calls[0, 0]), int(calls[-1, 1]))
-        first = 0
-        while first < len(starts):
-            seconds = program.seconds_per_pass.get(kind)
+        first, total = 0, len(steps.starts)
+        while first < total:
+            seconds = program.seconds_per_pass
             count = _FIRST_PASSES if seconds is None else max(1, int(CHUNK_SECONDS / seconds))
-            last = _end_of_step(step_of, min(first + count, len(starts)))
-            part = slice(first, last)
-            done = self._run_chunk(program, order, calls[part], starts[part], rows[part], step_of[part], averaged[part], kind)
+            last = _end_of_step(steps.step_of, min(first + count, total))
+            done = self._run_chunk(program, steps.part(first, last))
             losses = done if first == 0 else np.concatenate([losses, done])
             if not np.isfinite(done).all():
-                raise NonFiniteLoss(int(step_of[np.argmax(~np.isfinite(losses))]), losses)
+                raise NonFiniteLoss(int(steps.step_of[np.argmax(~np.isfinite(losses))]), losses)
             first = last
         return losses
 
-    def _run_chunk(
-        self, program: Program, order: Array, calls: Array, starts: Array, rows: Array, step_of: Array, averaged: Array,
-        kind: tuple[int, int],
-    ) -> Array:  # fmt: skip
+    def _run_chunk(self, program: Program, steps: "_Steps") -> Array:
         trainer = self._trainer
-        given, losses = self._given(order, starts, rows, step_of, averaged)
-        steps = int(step_of[-1] - step_of[0]) + 1
-        numbers = trainer.step_count + 1.0 + np.arange(steps)
-        given |= per_step(trainer.optimizer.scalars(numbers, trainer.lr), step_of - step_of[0])
-        given |= trainer.dropout_keys((trainer.step_count + step_of - step_of[0]) * 2**20 + _index_within_step(step_of))
+        given, losses = self._given(steps)
+        step_of = steps.step_of - steps.step_of[0]
+        count = int(step_of[-1]) + 1
+        given |= per_step(trainer.optimizer.scalars(trainer.step_count + 1.0 + np.arange(count), trainer.lr), step_of)
+        given |= trainer.dropout_keys((trainer.step_count + step_of) * _PASSES_OF_A_STEP + _index_within_step(step_of))
         begin = time.perf_counter()
         try:
-            program.runner.run(Passes(calls, rows, given))
+            program.runner.run(Passes(steps.calls, steps.rows, given, steps.batch))
         finally:
-            trainer.step_count += steps
-        program.seconds_per_pass[kind] = max((time.perf_counter() - begin) / len(starts), 1e-9)
+            trainer.step_count += count
+        program.seconds_per_pass = max((time.perf_counter() - begin) / len(steps.rows), 1e-9)
         return losses
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """A stretch of passes over bound data, all arrays (passes,) but for the first two.
+
+    order      row numbers;  calls  (passes, 2) what each pass runs
+    starts     where in `order` each pass begins;  rows  how many it takes
+    step_of    which step each belongs to;  averaged  how many rows the mean of its loss is over
+    batch      which of the program's batches it works on, or None
+    """
+
+    order: Array
+    calls: Array
+    starts: Array
+    rows: Array
+    step_of: Array
+    averaged: Array
+    batch: Array | None = None
+
+    def part(self, first: int, last: int) -> "_Steps":
+        own = slice(first, last)
+        batch = None if self.batch is None else self.batch[own]
+        return _Steps(
+            self.order, self.calls[own], self.starts[own], self.rows[own], self.step_of[own], self.averaged[own], batch
+        )
+
+
+def _repeated(calls: tuple[int, int], passes: int) -> Array:
+    return np.tile(np.array(calls, np.int64), (passes, 1))
 
 
 def per_step(scalars: Mapping[str, float | Array], step_of: Array) -> dict[str, Column]:

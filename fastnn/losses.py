@@ -45,9 +45,9 @@ class Loss:
         from .plan.arena import Ref
         from .plan.plan import Given
 
-        layout, dtype = builder.plan.workspace, builder.plan.dtype
-        by_rows = Ref("workspace", layout.matrix("t by rows", builder.rows, outputs, dtype))
-        targets = Ref("workspace", layout.matrix("t", outputs, builder.rows, dtype))
+        layout, dtype = builder.plan.batch, builder.plan.dtype
+        by_rows = Ref("batch", layout.matrix("t by rows", builder.rows, outputs, dtype))
+        targets = Ref("batch", layout.matrix("t", outputs, builder.rows, dtype))
         builder.call("gather_rows", "tT = y[order]", x=by_rows, X=Given("y"), order=Given("order"))
         builder.call("rows_to_features", "t = transpose(tT)", out=targets, x=by_rows)
         return targets
@@ -92,7 +92,7 @@ class CrossEntropy(Loss):
         from .plan.arena import Ref
         from .plan.plan import Given
 
-        labels = Ref("workspace", builder.plan.workspace.vector("labels", builder.rows, np.int32))
+        labels = Ref("batch", builder.plan.batch.vector("labels", builder.rows, np.int32))
         builder.call("gather_labels", "labels = y[order]", labels=labels, y=Given("y"), order=Given("order"))
         return labels
 

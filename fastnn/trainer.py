@@ -62,7 +62,7 @@ class Trainer:
         self.backend = backends.resolve(backend)
         self._lr = self.optimizer.lr
         self.step_count = 0
-        self._programs: dict[tuple[bool, int], Program] = {}
+        self._programs: dict[tuple[bool, int, int], Program] = {}
         self._forward_rows = 0  # of the last forward() that backward() has not used yet
         parameters = model.parameters
         self._arenas = {
@@ -182,14 +182,14 @@ class Trainer:
 
     # ---- plans ----
 
-    def program(self, rows: int, with_loss: bool = True) -> Program:
-        """The training plan for up to `rows` rows, bound to this trainer's memory."""
-        found = self._programs.get((with_loss, rows))
-        if found is None:
+    def program(self, rows: int, with_loss: bool = True, batches: int = 1) -> Program:
+        """The training plan for up to `rows` rows, bound to this trainer's memory and room for that many batches."""
+        key = (with_loss, rows, batches)
+        if key not in self._programs:
             loss = self.loss if with_loss else None
             plan = compile_training(self.model.layers, self.model.parameters, loss, self.optimizer, rows)
-            found = self._programs[with_loss, rows] = Program(plan, self._arenas, self.backend)
-        return found
+            self._programs[key] = Program(plan, self._arenas, self.backend, batches)
+        return self._programs[key]
 
     def tile_rows(self, rows: int) -> int:
         """How many of the rows of a full batch one pass takes."""

@@ -105,16 +105,18 @@ class Layout:
         self.slots.append(slot)
         return slot
 
-    def allocate(self) -> Array:
-        """The arena, as bytes: aligned, zero, its constants filled in."""
-        arena = aligned_zeros(max(self.bytes, _ALIGNMENT))
+    def allocate(self, copies: int = 1) -> Array:
+        """The arena, or several of them in a row, as bytes: aligned, zero, constants filled in."""
+        arena = aligned_zeros(max(copies * self.bytes, _ALIGNMENT))
         self.fill_constants(arena)
         return arena
 
     def fill_constants(self, arena: Array) -> None:
-        for slot in self.slots:
-            if slot.fill is not None:
-                slot.view(arena)[...] = slot.fill
+        """Writes the constants of an arena of this layout, and of those behind it."""
+        for start in range(0, len(arena) - self.bytes + 1, max(self.bytes, 1)):
+            for slot in self.slots:
+                if slot.fill is not None:
+                    slot.view(arena[start:])[...] = slot.fill
 
     def _add(self, slot: Slot, size: int) -> Slot:
         self.slots.append(slot)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Value:
-    """What a layer puts out.
+    """What a layer puts out, or the inputs.
 
     derivative   if an activation made it: how its derivative follows from it, for the next product to fuse
     needed       its maker needs it again to differentiate: nothing may be written in its place before
@@ -36,16 +36,17 @@ class Value:
     derivative: "Derivative | None" = None
     needed: bool = False
     by_rows: Slot | None = None
+    arena: str = "workspace"
 
     @property
     def data(self) -> Ref:
         """(features, rows)"""
-        return Ref("workspace", self.slot, rows=self.features)
+        return Ref(self.arena, self.slot, rows=self.features)
 
     @property
     def with_ones(self) -> Ref:
         """(features + 1, rows)"""
-        return Ref("workspace", self.slot, rows=self.features + 1)
+        return Ref(self.arena, self.slot, rows=self.features + 1)
 
 
 @dataclass
@@ -120,12 +121,14 @@ class Builder:
 
 def _gather_inputs(builder: Builder) -> Value:
     """The rows of the batch, both ways: row-major for the first layer's weight gradient, feature-major for everything else."""
-    features = builder.parameters.inputs
-    x = builder.value("x", features)
-    layout = builder.plan.workspace
-    x.by_rows = layout.matrix("x by rows", builder.rows, features + 1, builder.plan.dtype)
-    layout.column(x.by_rows, features, builder.rows, 1.0)
-    rows = Ref("workspace", x.by_rows, columns=features)
+    features, dtype = builder.parameters.inputs, builder.plan.dtype
+    layout = builder.plan.batch
+    slot = layout.matrix("x", features + 1, builder.rows, dtype)
+    layout.row(slot, features, builder.rows, 1.0)
+    by_rows = layout.matrix("x by rows", builder.rows, features + 1, dtype)
+    layout.column(by_rows, features, builder.rows, 1.0)
+    x = Value("x", slot, features, needed=True, by_rows=by_rows, arena="batch")
+    rows = Ref("batch", by_rows, columns=features)
     builder.call("gather_rows", "xT = X[order]", x=rows, X=Given("X"), order=Given("order"))
     builder.call("rows_to_features", "x = transpose(xT)", out=x.data, x=rows)
     return x

@@ -37,7 +37,8 @@ class Plan:
 
     rows       the most rows that a pass can take; a pass may have fewer
     sections   name -> [first, last) in `calls`: "gather", "forward", "loss", "backward", "update", "output"
-    workspace  the layout of values that live within a pass;  scratch  of those that live within a layer
+    batch      the layout of a pass's inputs and targets: written by "gather", only read by the other sections
+    workspace  that of values that live within a pass;  scratch  of those that live within a layer
     """
 
     title: str
@@ -45,12 +46,13 @@ class Plan:
     rows: int
     calls: list[Call] = field(default_factory=list)
     sections: dict[str, tuple[int, int]] = field(default_factory=dict)
+    batch: Layout = field(default_factory=Layout)
     workspace: Layout = field(default_factory=Layout)
     scratch: Layout = field(default_factory=Layout)
 
     def __str__(self) -> str:
         width = max((len(call.operation.name) for call in self.calls), default=0)
-        memory = (self.workspace.bytes + self.scratch.bytes) / 1024
+        memory = (self.batch.bytes + self.workspace.bytes + self.scratch.bytes) / 1024
         lines = [f"{self.title}, {self.dtype}, up to {self.rows} rows a pass, {memory:.0f} KiB of workspace"]
         for name, (first, last) in self.sections.items():
             if first < last:

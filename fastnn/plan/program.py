@@ -17,13 +17,19 @@ class Program:
     """A plan with a workspace of its own and arenas that it shares: parameters, gradients, moments, running statistics.
 
     backend   "reference", or the compiled set whose kernels are called
+    batches   how many batches are kept side by side; a full batch gathers each of its tiles once
     """
 
-    def __init__(self, plan: Plan, arenas: Mapping[str, Array], backend: str) -> None:
-        self.plan = plan
-        self._arenas = {**arenas, "workspace": plan.workspace.allocate(), "scratch": aligned_zeros(plan.scratch.bytes)}
-        self.seconds_per_pass: dict[tuple[int, int], float] = {}
-        """What a pass over a range of calls took last: how long a stretch may be."""
+    def __init__(self, plan: Plan, arenas: Mapping[str, Array], backend: str, batches: int = 1) -> None:
+        self.plan, self.batches = plan, batches
+        self._arenas = {
+            **arenas,
+            "batch": plan.batch.allocate(batches),
+            "workspace": plan.workspace.allocate(),
+            "scratch": aligned_zeros(plan.scratch.bytes),
+        }
+        self.seconds_per_pass: float | None = None
+        """What a pass took last, None before the first: it decides how many make a chunk."""
         self.runner: Runner
         if backend == "reference":
             self.runner = ReferenceRunner(plan, self._arenas)
@@ -37,6 +43,7 @@ class Program:
 
     def fill_workspace(self, byte: int) -> None:
         """Overwrites all that lives within a pass, constants excepted: no result may depend on it."""
-        for name, layout in (("workspace", self.plan.workspace), ("scratch", self.plan.scratch)):
+        layouts = {"batch": self.plan.batch, "workspace": self.plan.workspace, "scratch": self.plan.scratch}
+        for name, layout in layouts.items():
             self._arenas[name][...] = byte
             layout.fill_constants(self._arenas[name])

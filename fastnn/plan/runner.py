@@ -56,6 +56,7 @@ class Passes:
     """A stretch of passes.
 
     calls    (passes, 2) int64: [first, last) of each
+    batch    (passes,) int64: which of the program's batches each works on; None: the first
     rows     (passes,) int64: rows of each, at most the plan's
     given    by name: an array or a scalar that is the same in all passes, a Window, or PerPass scalars
     """
@@ -63,6 +64,7 @@ class Passes:
     calls: Array
     rows: Array
     given: dict[str, Column] = field(default_factory=dict)
+    batch: Array | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -79,18 +81,26 @@ class ReferenceRunner:
     """A Python loop: one NumPy kernel after the other."""
 
     def __init__(self, plan: Plan, arenas: Mapping[str, Array]) -> None:
-        self._calls = plan.calls
-        self._arguments = [
-            {name: value.view(arenas) if isinstance(value, Ref) else value for name, value in call.arguments.items()}
-            for call in plan.calls
-        ]
+        self._plan, self._arenas = plan, arenas
+        self._views: dict[int, list[dict[str, Any]]] = {}
 
     def run(self, passes: Passes) -> None:
         for index in range(len(passes)):
             first, last = passes.calls[index]
+            arguments = self._arguments(0 if passes.batch is None else int(passes.batch[index]))
             with np.errstate(all="ignore"):  # what overflows is found in the loss
                 for q in range(first, last):
-                    self._run(self._calls[q], self._arguments[q], passes, index)
+                    self._run(self._plan.calls[q], arguments[q], passes, index)
+
+    def _arguments(self, batch: int) -> list[dict[str, Any]]:
+        """The operands of all calls, those in an arena as views, for one of the batches."""
+        if batch not in self._views:
+            arenas = {**self._arenas, "batch": self._arenas["batch"][batch * self._plan.batch.bytes :]}
+            self._views[batch] = [
+                {name: value.view(arenas) if isinstance(value, Ref) else value for name, value in call.arguments.items()}
+                for call in self._plan.calls
+            ]
+        return self._views[batch]
 
     def _run(self, call: Call, arguments: Mapping[str, Any], passes: Passes, index: int) -> None:
         rows = int(passes.rows[index])
@@ -119,6 +129,8 @@ class NativeRunner:
         self._places: dict[str, list[int]] = {}  # name of what is given, or "B" -> words that hold it
         self._shapes: list[tuple[str, int, dict[int, int]]] = []  # given arrays: name, strides' word, axis -> size's word
         self._calls, self._needed = plan.calls, dict[tuple[int, int], set[str]]()
+        self._batch_bytes = plan.batch.bytes
+        self._in_batch: list[int] = []  # words that point into the first batch
         words: list[Array] = []
         starts, start = [], 0
         for call in plan.calls:
@@ -129,6 +141,7 @@ class NativeRunner:
         self._words_array = np.concatenate(words) if words else np.zeros(0, np.int64)
         self._starts = np.array(starts, np.int64)
         self._kernels = np.array(kernels, np.int64)
+        self._first_batch = self._words_array[self._in_batch]
         self._arenas = arenas  # keeps the memory behind the addresses alive
         pointer = ctypes.c_void_p
         self._loop = objects.function("loop", "int64", *[pointer] * 4, ctypes.c_int64, pointer, ctypes.c_int64)
@@ -149,6 +162,8 @@ class NativeRunner:
                 view = value.view(arenas) if isinstance(value, Ref) else None
                 words = array_words(array, view)
                 own[places[array.name] : places[array.name] + len(words)] = words
+                if isinstance(value, Ref) and value.arena == "batch":
+                    self._in_batch.append(start + places[array.name])
                 if view is not None:
                     sizes |= dict(zip(array.axes, view.shape, strict=True))
         for axis in entry.sizes:
@@ -181,6 +196,9 @@ class NativeRunner:
             else:
                 places += own
                 columns += [words] * len(own)
+        if passes.batch is not None:
+            places += self._in_batch
+            columns += [address + passes.batch * self._batch_bytes for address in self._first_batch]
         self._set_shapes(passes)
         table = np.empty((len(passes), 2 + len(columns)), np.int64)
         table[:, :2] = passes.calls
@@ -191,6 +209,8 @@ class NativeRunner:
             self._words_array.ctypes.data, self._kernels.ctypes.data, self._starts.ctypes.data,
             where.ctypes.data, len(columns), table.ctypes.data, len(passes),
         )  # fmt: skip
+        if passes.batch is not None:
+            self._words_array[self._in_batch] = self._first_batch
 
     def _check_given(self, passes: Passes) -> None:
         """Every operand that the calls of these passes take is given: a kernel must not meet the address of an earlier run."""
