@@ -76,6 +76,11 @@ def is_idx(content: bytes) -> bool:
     return len(content) >= 4 and content[:2] == b"\0\0" and content[2] in _IDX_TYPES and 1 <= content[3] <= 8
 
 
+def is_zip(content: bytes) -> bool:
+    """Whether a file with these first bytes is a zip archive, as .npz files are; a table may start with "PK" too."""
+    return content[:4] in (b"PK\x03\x04", b"PK\x05\x06")
+
+
 def read_idx(path: str | Path) -> Array:
     """The array in an IDX file (MNIST, Fashion-MNIST, EMNIST ...), gzipped or not, in the machine's byte order."""
     return parse_idx(read_bytes(path), path)
@@ -139,12 +144,16 @@ def npz_names(content: bytes, path: str | Path) -> list[str]:
 def _npz_archive(content: bytes, path: str | Path) -> Any:
     """The opened .npz file, which holds at least one array."""
     try:
+        if not is_zip(content):
+            raise ValueError
         archive = np.load(io.BytesIO(content), allow_pickle=False)
-        names = archive.files
+        names = archive.zip.namelist()
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError):
         raise DataError(f"{path} is truncated or not an .npz file") from None
     if not names:
         raise DataError(f"{path} holds no arrays")
+    if not all(name.endswith(".npy") for name in names):
+        raise DataError(f"{path} is a zip archive of other files than arrays, such as {names[0]!r}; save tables as CSV")
     return archive
 
 

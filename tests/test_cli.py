@@ -306,6 +306,12 @@ def test_index_column_of_pandas_is_left_out(run):
     assert "2 number and 1 category columns" in out
 
 
+def test_table_may_start_like_a_zip_file(run):
+    Path("a.csv").write_text(people().replace("age", "PK", 1))
+    code, _, _ = run("train", "a.csv", "--target", "rich", "--epochs", 1)
+    assert code == 0
+
+
 def test_delimiter_at_the_end_of_every_line_is_no_column(run):
     Path("a.csv").write_text(people().replace("\n", ",\n"))
     code, out, _ = run("train", "a.csv", "--target", "rich", "--epochs", 1)

@@ -95,6 +95,18 @@ def test_npz_mistakes(fails):
     assert "0 rows to learn from" in fails("train", "nan.npz")
 
 
+def test_validation_file_mistakes(fails):
+    Path("a.csv").write_text(people())
+    train = ("train", "a.csv", "--target", "rich", "--validation")
+    assert "cannot read 20%" in fails(*train, "20%")
+    Path("bare.csv").write_text("age,colour,height\n30,red,170\n")
+    assert "has no target 'rich' to validate with" in fails(*train, "bare.csv")
+    Path("other.csv").write_text("age,colour,height,rich\n30,red,170,perhaps\n")
+    assert "no row has a target 'rich' known from training" in fails(*train, "other.csv")
+    Path("less.csv").write_text("age,rich\n30,yes\n40,no\n")
+    assert "lacks the columns 'colour', 'height'" in fails(*train, "less.csv")
+
+
 def test_flags_that_would_be_ignored_are_refused(fails, run):
     assert "--target means nothing here: digits is a bundled data set" in fails("train", "digits", "--target", "x")
     assert "--no-header means nothing here" in fails("train", "digits", "--no-header")

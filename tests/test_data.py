@@ -4,6 +4,7 @@ import gzip
 import struct
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -105,6 +106,16 @@ def test_npz_that_holds_no_numbers_is_refused(tmp_path, arrays, message):
     np.savez(tmp_path / "a.npz", **arrays)
     with pytest.raises(DataError, match=message):
         data.read_npz(tmp_path / "a.npz")
+
+
+def test_zip_of_other_files_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.xlsx", "w") as archive:
+        archive.writestr("xl/workbook.xml", "<workbook/>")
+    with pytest.raises(DataError, match=r"such as 'xl/workbook\.xml'; save tables as CSV"):
+        data.read_npz(tmp_path / "a.xlsx")
+    np.save(tmp_path / "a.npy", np.zeros(3))
+    with pytest.raises(DataError, match=r"not an \.npz file"):
+        data.read_npz(tmp_path / "a.npy")
 
 
 def test_truncated_npz_is_refused(tmp_path):

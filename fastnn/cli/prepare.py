@@ -116,7 +116,7 @@ def _labelled_rows(recipe: Recipe, source: Source, options: argparse.Namespace) 
     """Features and targets of a validation file's rows that have a target, and remarks."""
     name = recipe.target.name
     if source.target is None:
-        raise CommandError(f"--validation {source.title}: it has no target {name!r} to validate with")
+        raise CommandError(f"--validation {source.title}: the file has no target {name!r} to validate with")
     rows, y, notes = recipe.encode_target(source)
     if not len(rows):
         raise CommandError(f"--validation {source.title}: no row has a target {name!r} known from training")

@@ -101,7 +101,7 @@ def form_of(content: bytes | None) -> str:
         return "bundled"
     if data.is_idx(content):
         return "IDX"
-    return ".npz" if content[:2] == b"PK" else "table"
+    return ".npz" if data.is_zip(content) else "table"
 
 
 # Which flags say something about which form of data; a flag that would be ignored is an error.
