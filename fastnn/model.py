@@ -140,9 +140,11 @@ class Sequential:
         initial_epoch     epochs already done: the schedule, the shuffling and the history count on from there
 
         Bad arguments raise before anything is changed. A loss that becomes NaN or infinite raises NonFiniteLoss, which
-        names epoch and step; the model then has the weights of the last good epoch. Ctrl-C ends the training between
-        two steps: a line on standard error says so, fit returns the history as usual (history.stopped is
-        "interrupted") and the model can be used, saved and trained further.
+        names epoch and step; the model then has the weights of the last good epoch (in epochs of more than 10,000
+        steps: of the last good multiple of that). Ctrl-C ends the training between two steps: a line on standard error
+        says so, fit returns the history as usual (history.stopped is "interrupted") and the model can be used, saved
+        and trained further; before the first step it is a KeyboardInterrupt like any other. Callbacks get their
+        on_train_end in both cases, so that EarlyStopping still goes back to the best epoch.
         """
         return training.fit(
             self,

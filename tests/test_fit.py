@@ -61,12 +61,12 @@ def test_the_loss_of_an_epoch_is_the_mean_over_all_rows(make, batch_size):
         np.testing.assert_array_equal(now, then)
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 100, 1000])
+# A batch of one row has no variance to normalize by; the last one of 101 rows in batches of 100 is trained on all the same.
+@pytest.mark.parametrize(
+    ("make", "batch_size"), [*((classifier, n) for n in (1, 7, 100, 1000)), *((regressor, n) for n in (7, 100, 1000))]
+)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("make", [classifier, regressor])
 def test_training_lowers_the_loss(make, dtype, batch_size):
-    if make is regressor and batch_size == 1:
-        pytest.skip("a batch of one row has no variance to normalize by")
     model = make(dtype=dtype)
     history = fit(model, batch_size=batch_size, epochs=30, optimizer=fnn.Adam(lr=0.01))
     assert history["loss"][-1] < 0.9 * history["loss"][0]
