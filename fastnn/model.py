@@ -137,7 +137,8 @@ class Sequential:
         progress          True: a bar where standard error is a terminal, nothing elsewhere; False: nothing;
                           or a ProgressBar
         allow_nonfinite   accept NaN and infinity in X and y
-        initial_epoch     epochs already done: the schedule, the shuffling and the history count on from there
+        initial_epoch     epochs already done: the schedule, the shuffling and the history count on from there (moments
+                          and dropout start afresh)
 
         Bad arguments raise before anything is changed. A loss that becomes NaN or infinite raises NonFiniteLoss, which
         names epoch and step; the model then has the weights of the last good epoch (in epochs of more than 10,000
@@ -328,26 +329,10 @@ def _from_contents(contents: storage.Contents) -> Sequential:
     description = contents.model
     if not isinstance(description, dict) or not isinstance(description["layers"], list):
         raise storage.ModelFileError("the description of the model is not an object with layers")
-    known = _subclasses(Layer)
-    layers = [storage.restore(layer, known, "layer") for layer in description["layers"]]
-    loss = description["loss"]
-    if loss is not None:
-        loss = storage.restore(loss, _subclasses(Loss), "loss")
+    layers = [storage.restore(layer, Layer, "layer") for layer in description["layers"]]
+    loss = None if description["loss"] is None else storage.restore(description["loss"], Loss, "loss")
     model = Sequential._blank(layers, description["inputs"], description["dtype"], description["seed"], loss)
-    entries = {entry.name: entry for entry in model._numbers()}
-    for name in contents.tensors:
-        if name not in entries:
-            raise storage.ModelFileError(f"tensor {name!r} belongs to none of the layers")
-    for name, entry in entries.items():
-        if name not in contents.tensors:
-            raise storage.ModelFileError(f"tensor {name!r} is missing")
-        value = contents.tensors[name]
-        if value.shape != entry.shape or value.dtype != model.dtype:
-            raise storage.ModelFileError(
-                f"tensor {name!r} is {value.dtype} {value.shape}, expected {model.dtype} {entry.shape}"
-            )
-    for name, entry in entries.items():
-        entry.value[...] = contents.tensors[name]
+    storage.fill({entry.name: entry.value for entry in model._numbers()}, contents.tensors)
     return model
 
 
@@ -360,15 +345,6 @@ def _rebuild(
     return model
 
 
-def _subclasses(base: type) -> dict[str, type]:
-    """All classes below a base by name, so that a new layer or loss need not be entered anywhere."""
-    found: dict[str, type] = {}
-    cls: type
-    for cls in base.__subclasses__():
-        found.update({cls.__name__: cls, **_subclasses(cls)})
-    return found
-
-
 def _layers(layers: Iterable[Any]) -> tuple[Any, ...]:
     """The layers as a tuple, each an instance of a known class."""
     if isinstance(layers, str) or not isinstance(layers, Iterable):
@@ -379,9 +355,8 @@ def _layers(layers: Iterable[Any]) -> tuple[Any, ...]:
     for number, layer in enumerate(layers):
         if not isinstance(layer, Layer):
             hint = "; write it with its arguments in brackets" if isinstance(layer, type) else ""
-            raise TypeError(
-                f"Sequential: layers[{number}] is {layer!r}, expected one of {', '.join(_subclasses(Layer))}{hint}"
-            )
+            known = ", ".join(storage.subclasses(Layer))
+            raise TypeError(f"Sequential: layers[{number}] is {layer!r}, expected one of {known}{hint}")
     return layers
 
 

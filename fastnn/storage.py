@@ -189,11 +189,15 @@ def describe(item: Any) -> dict[str, Any]:
     return {"type": type(item).__name__, **fields}
 
 
-def restore(description: Any, known: Mapping[str, type], what: str) -> Any:
-    """The layer or loss of a description; ModelFileError (without path) for an unknown type, field or value."""
+def restore(description: Any, base: type, what: str) -> Any:
+    """The layer or loss of a description: an instance of one of the classes below `base`.
+
+    ModelFileError (without path) for an unknown type, field or value.
+    """
     if not isinstance(description, dict) or not isinstance(description.get("type"), str):
         raise ModelFileError(f"{what} {description!r}: expected an object with a type")
     fields = {name: tuple(v) if isinstance(v, list) else v for name, v in description.items() if name != "type"}
+    known = subclasses(base)
     if description["type"] not in known:
         raise ModelFileError(str(checks.unknown_name(what, description["type"], known)))
     cls = known[description["type"]]
@@ -205,3 +209,28 @@ def restore(description: Any, known: Mapping[str, type], what: str) -> Any:
         return cls(**fields)
     except (TypeError, ValueError) as error:
         raise ModelFileError(f"{what}: {error}") from None
+
+
+def subclasses(base: type) -> dict[str, Any]:
+    """All classes below a base by name, so that a new layer or loss need not be entered anywhere."""
+    found: dict[str, Any] = {}
+    cls: type
+    for cls in base.__subclasses__():
+        found.update({cls.__name__: cls, **subclasses(cls)})
+    return found
+
+
+def fill(places: Mapping[str, np.ndarray], tensors: Mapping[str, np.ndarray]) -> None:
+    """Copy tensors into the arrays of the same names; ModelFileError (without path) where they do not fit."""
+    for name in tensors:
+        if name not in places:
+            raise ModelFileError(f"tensor {name!r} belongs to none of the layers")
+    for name, place in places.items():
+        if name not in tensors:
+            raise ModelFileError(f"tensor {name!r} is missing")
+        value = tensors[name]
+        if value.shape != place.shape or value.dtype != place.dtype:
+            raise ModelFileError(
+                f"tensor {name!r} is {value.dtype} {value.shape}, expected {place.dtype} {place.shape}"
+            )
+        place[...] = value

@@ -61,7 +61,7 @@ def test_the_loss_of_an_epoch_is_the_mean_over_all_rows(make, batch_size):
         np.testing.assert_array_equal(now, then)
 
 
-# A batch of one row has no variance to normalize by; the last one of 101 rows in batches of 100 is trained on all the same.
+# No batches of one row for the batch normalization; the last batch of 101 rows, 100 at a time, is one all the same.
 @pytest.mark.parametrize(
     ("make", "batch_size"), [*((classifier, n) for n in (1, 7, 100, 1000)), *((regressor, n) for n in (7, 100, 1000))]
 )
