@@ -1,7 +1,7 @@
 """fastnn: training neural networks on a CPU as fast as the CPU allows.
 
-Names are imported when they are first used, so that `import fastnn` costs little more than NumPy and loads neither Numba nor
-LLVM.
+Names are imported when they are first used, so that `import fastnn` costs little more than NumPy and loads neither
+Numba nor LLVM.
 """
 
 from importlib import import_module
@@ -36,7 +36,7 @@ _HOME = {
     "load": "model",
 }
 
-__all__ = ["__version__", "ops", *_HOME]  # noqa: PLE0604
+__all__ = ["__version__", "ops", *_HOME]
 
 if TYPE_CHECKING:
     from . import ops

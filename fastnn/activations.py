@@ -1,7 +1,7 @@
 """Activations that a layer can name, with what a plan has to know of each.
 
-The derivative of all of them follows from their output; where it is one of two simple forms the product of the backward pass
-applies it to its finished elements, and no pass over memory is spent on it.
+The derivative of all of them follows from their output; where it is one of two simple forms the product of the backward
+pass applies it to its finished elements, and no pass over memory is spent on it.
 """
 
 from dataclasses import dataclass

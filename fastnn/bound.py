@@ -1,6 +1,7 @@
 """Data bound to a trainer: checked and converted once, then trained on in stretches.
 
-Steps run in chunks of some 50 ms, between which Ctrl-C arrives and the losses are looked at; within a chunk there is no Python.
+Steps run in chunks of some 50 ms, between which Ctrl-C arrives and the losses are looked at; within a chunk there is no
+Python.
 """
 
 import time
@@ -35,7 +36,8 @@ class NonFiniteLoss(ArithmeticError):
     def __init__(self, step: int, losses: Array) -> None:
         self.step, self.losses = step, losses
         super().__init__(
-            f"the loss is {losses[step]} at step {step}: training diverged; a lower learning rate or standardised data may help"
+            f"the loss is {losses[step]} at step {step}: training diverged; "
+            "a lower learning rate or standardised data may help"
         )
 
 
@@ -66,7 +68,8 @@ class Bound:
     def run_full(self, steps: int) -> Array:
         """Trains for that many steps, each on all rows, and returns their losses, (steps,) float64.
 
-        The rows are cut into tiles, each of which goes through all layers while it is in cache; gradients add up over them.
+        The rows are cut into tiles, each of which goes through all layers while it is in cache; gradients add up over
+        them.
         """
         if steps == 0:
             return np.empty(0)
@@ -84,9 +87,8 @@ class Bound:
         step_of = np.repeat(np.arange(steps), tiles)
         batch = np.tile(np.arange(tiles), steps) if kept else None
         averaged = np.full(steps * tiles, self.rows)
-        losses = self._run(
-            program, _Steps(self._all_rows, calls, np.tile(starts, steps), np.tile(rows, steps), step_of, averaged, batch)
-        )
+        starts, rows = np.tile(starts, steps), np.tile(rows, steps)
+        losses = self._run(program, _Steps(self._all_rows, calls, starts, rows, step_of, averaged, batch))
         return losses.reshape(steps, tiles).sum(axis=1)
 
     def differentiate(self) -> float:
@@ -191,7 +193,9 @@ def _repeated(calls: tuple[int, int], passes: int) -> Array:
 
 def per_step(scalars: Mapping[str, float | Array], step_of: Array) -> dict[str, Column]:
     """An optimizer's scalars as columns: what differs by step is spread over the passes of each step."""
-    return {name: PerPass(value[step_of]) if isinstance(value, np.ndarray) else value for name, value in scalars.items()}
+    return {
+        name: PerPass(value[step_of]) if isinstance(value, np.ndarray) else value for name, value in scalars.items()
+    }
 
 
 def _end_of_step(step_of: Array, last: int) -> int:

@@ -1,4 +1,5 @@
-"""Checks at the boundary: every error names the argument, what it was and what was expected, before anything is changed."""
+"""Checks at the boundary: every error names the argument, what it was and what was expected, before anything is
+changed."""
 
 import difflib
 import math
@@ -72,13 +73,11 @@ def numeric(value: Any, name: str) -> Array:
     return array
 
 
-def features(
-    X: Any, columns: int | None, dtype: Any, name: str = "X", allow_nonfinite: bool = False
-) -> Array:
+def features(X: Any, columns: int | None, dtype: Any, name: str = "X", allow_nonfinite: bool = False) -> Array:
     """X as a C-contiguous native (rows, columns) array of `dtype`; itself where it is one already.
 
-    TypeError for objects, strings and complex numbers; ValueError for a wrong rank or width, zero rows, and NaN or infinity
-    unless `allow_nonfinite`.
+    TypeError for objects, strings and complex numbers; ValueError for a wrong rank or width, zero rows, and NaN or
+    infinity unless `allow_nonfinite`.
     """
     array = numeric(X, name)
     wanted = "(rows, columns)" if columns is None else f"(rows, {columns})"
@@ -151,7 +150,7 @@ def _finished(array: Array, dtype: Any, name: str, allow_nonfinite: bool) -> Arr
         if suspicious and not np.isfinite(converted).all():
             row, column = np.argwhere(~np.isfinite(converted))[0]
             raise ValueError(
-                f"{name}: row {row}, column {column} is {array[row, column]}, expected finite numbers within {np.dtype(dtype)} "
-                "(allow_nonfinite=True takes the data as it is)"
+                f"{name}: row {row}, column {column} is {array[row, column]}, expected finite numbers within "
+                f"{np.dtype(dtype)} (allow_nonfinite=True takes the data as it is)"
             )
     return converted

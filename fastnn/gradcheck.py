@@ -46,15 +46,17 @@ class _Double:
 
 
 def gradcheck(
-    model: "Model", loss: str | Loss, X: Any, y: Any, step: float = 1e-5, samples: int | None = None, backend: str = "auto"
-) -> GradientReport:
+    model: "Model", loss: str | Loss, X: Any, y: Any,
+    step: float = 1e-5, samples: int | None = None, backend: str = "auto",
+) -> GradientReport:  # fmt: skip
     """Compares the gradient of a loss with central differences, in float64 whatever the model's dtype.
 
     model     left as it is: a float64 copy is checked, in training mode, with the dropout masks of the first step
     X, y      a batch; some ten rows are plenty
     step      h in (f(theta + h) - f(theta - h)) / 2h; the error of the quotient is about step**2 + 1e-16 / step
     samples   how many parameters to compare, spread over all; None: every one
-    Returns the worst disagreement, relative to the larger derivative, or to 1e-3 of the largest of all where both are small.
+    Returns the worst disagreement, relative to the larger derivative, or to 1e-3 of the largest of all where both are
+    small.
 
     A parameter whose change moves a ReLU over its kink disagrees without being wrong; other data will tell.
     """

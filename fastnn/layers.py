@@ -1,7 +1,7 @@
 """Layers: what a user writes down, and which operations each is made of.
 
-A layer is a frozen description. It says how wide it is, which parameters it has, and, when a plan is compiled, writes its
-forward and backward operations with the builder's help.
+A layer is a frozen description. It says how wide it is, which parameters it has, and, when a plan is compiled, writes
+its forward and backward operations with the builder's help.
 
     I inputs     O outputs     K = I + 1 with a bias, I without
 """
@@ -50,7 +50,8 @@ class Layer:
         raise NotImplementedError
 
     def backward(self, builder: Builder, dy: Gradient) -> Gradient | None:
-        """Writes those that make the gradients of its parameters and of its input, which it returns; a first layer need not."""
+        """Writes those that make the gradients of its parameters and of its input, which it returns; a first layer need
+        not."""
         raise NotImplementedError
 
 
@@ -119,7 +120,8 @@ class Dense(Layer):
         if not builder.input_gradient_needed:
             return None
         slope = x.derivative
-        dx = x.data if slope else builder.gradient_of(x)  # a fused derivative reads each number of x just before it is replaced
+        # A fused derivative reads each number of x just before the gradient replaces it.
+        dx = x.data if slope else builder.gradient_of(x)
         builder.call(
             "dense_backward_input",
             f"d{x.name} = W{builder.layer}^T {dy.name}{f' * act_prime({x.name})' if slope else ''}",
@@ -149,10 +151,10 @@ class Dense(Layer):
 def _store_by_outputs(units: int, terms: int, dtype: np.dtype[Any], by_rows: bool) -> bool:
     """Whether weights are stored [out][in] rather than [in][out].
 
-    In wide layers [out][in] keeps the scalars of the forward product contiguous (1024 wide: 69-79% of peak -> 91-97%). In narrow
-    ones the cheaper weight gradient decides, counted in multiplications per row of the batch: its product, padded to whole
-    vectors, and the transposition of one operand, which for the input is free if it is there `by_rows`. One broadcast per
-    multiplication is all the machine can load, so that a product one vector wide runs at little more than half speed.
+    In wide layers [out][in] keeps the scalars of the forward product contiguous (1024 wide: 69-79% of peak -> 91-97%).
+    In narrow ones the cheaper weight gradient decides, counted in multiplications per row of the batch: its product,
+    padded to whole vectors, and the transposition of one operand, which for the input is free if it is there `by_rows`.
+    A product one vector wide needs a broadcast for each multiplication and runs at little more than half speed.
     """
 
     def product(rows: int, columns: int) -> float:
@@ -186,7 +188,7 @@ class Activation(Layer):
         if activation.forward is None:
             builder.kept[builder.layer] = {"y": x}
             return x
-        y = builder.value(f"h{builder.layer}", x.features) if x.needed else Value(x.name, x.slot, x.features, arena=x.arena)
+        y = builder.value_like(x)
         builder.call(activation.forward, f"{y.name} = {activation.name}({x.name})", y=y.data, x=x.data)
         y.derivative, y.needed = activation.derivative, activation.backward is not None
         builder.kept[builder.layer] = {"y": y}
@@ -256,7 +258,8 @@ class BatchNorm(Layer):
 
 @dataclass(frozen=True)
 class Dropout(Layer):
-    """Each number is zero with probability `rate` during training, the others grow by 1 / (1 - rate); nothing at inference.
+    """Each number is zero with probability `rate` during training, the others grow by 1 / (1 - rate); nothing at
+    inference.
 
     rate   in [0, 1)
     """
@@ -269,8 +272,9 @@ class Dropout(Layer):
     def forward(self, builder: Builder, x: Value) -> Value:
         if not builder.training or self.rate == 0.0:
             return x
-        y = builder.value(f"h{builder.layer}", x.features) if x.needed else Value(x.name, x.slot, x.features, arena=x.arena)
-        builder.call("dropout_forward", f"{y.name} = dropout({x.name}, {self.rate:g})", y=y.data, x=x.data, **self._scalars(builder))
+        y = builder.value_like(x)
+        text = f"{y.name} = dropout({x.name}, {self.rate:g})"
+        builder.call("dropout_forward", text, y=y.data, x=x.data, **self._scalars(builder))
         return y
 
     def backward(self, builder: Builder, dy: Gradient) -> Gradient | None:

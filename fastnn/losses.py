@@ -125,8 +125,10 @@ class BCE(Loss):
         outside = (targets < 0) | (targets > 1)
         if outside.any():
             row, column = np.argwhere(outside)[0]
-            value = targets[row, column]
-            raise ValueError(f"{name}: row {row}, column {column} is {value}, expected targets in [0, 1] for loss='bce'")
+            raise ValueError(
+                f"{name}: row {row}, column {column} is {targets[row, column]}, "
+                "expected targets in [0, 1] for loss='bce'"
+            )
         return targets
 
 

@@ -1,12 +1,14 @@
 """Every kernel on plain NumPy arrays, with checks: `fastnn.ops.<name>(..., backend="auto")`.
 
-The names, the order of the arguments and what is written where are those of the reference kernels; `help(fastnn.ops.adam_update)`
-shows them. Arrays may have any strides; those that are written are written in place, and nothing is returned:
+The names, the order of the arguments and what is written where are those of the reference kernels;
+`help(fastnn.ops.adam_update)` shows them. Arrays may have any strides; those that are written are written in place, and
+nothing is returned:
 
-    ops.adam_update(param, exp_avg, exp_avg_sq, grad, step_size=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, sqrt_bias_correction2=1.0)
+    ops.adam_update(param, exp_avg, exp_avg_sq, grad, step_size=1e-3, beta1=0.9, beta2=0.999, eps=1e-8,
+    sqrt_bias_correction2=1.0)
 
-Compiled kernels work directly on arrays whose contiguous axis is the last one and a whole number of vectors long (16 float32 at
-AVX-512); others are copied to padded memory and back.
+Compiled kernels work directly on arrays whose contiguous axis is the last one and a whole number of vectors long (16
+float32 at AVX-512); others are copied to padded memory and back.
 """
 
 import functools
@@ -76,9 +78,9 @@ def _check(entry: Operation, arguments: dict[str, Any]) -> np.dtype[Any]:
         if array.dtype is None:
             dtype = dtype or value.dtype
             if value.dtype not in (np.float32, np.float64) or not value.dtype.isnative:
-                raise TypeError(f"{entry.name}: {array.name} has dtype {value.dtype}, expected native float32 or float64")
+                raise _wrong_dtype(entry, array, value, "native float32 or float64")
         if value.dtype != array.type(dtype or value.dtype):
-            raise TypeError(f"{entry.name}: {array.name} has dtype {value.dtype}, expected {array.type(dtype or value.dtype)}")
+            raise _wrong_dtype(entry, array, value, str(array.type(dtype or value.dtype)))
         if array.access != "reads" and not value.flags.writeable:
             raise ValueError(f"{entry.name}: {array.name} is read-only, but the operation writes it")
     for scalar in entry.scalars:
@@ -96,6 +98,10 @@ def _check(entry: Operation, arguments: dict[str, Any]) -> np.dtype[Any]:
             raise ValueError(f"{entry.name}: {name} has entries outside [0, {sizes[axis]})")
     assert dtype is not None or entry.name == "gather_labels"
     return dtype or np.dtype(np.float32)
+
+
+def _wrong_dtype(entry: Operation, operand: Operand, value: Array, expected: str) -> TypeError:
+    return TypeError(f"{entry.name}: {operand.name} has dtype {value.dtype}, expected {expected}")
 
 
 def _run_compiled(entry: Operation, arguments: dict[str, Any], dtype: np.dtype[Any]) -> None:
@@ -147,7 +153,8 @@ def _prepared(entry: Operation, operand: Operand, value: Array | None) -> Array 
 def _padded_copy(value: Array) -> Array:
     """A copy with room for whole vectors behind each row, and for a whole block behind the last."""
     if value.ndim == 2:
-        copy = padded_matrix(*value.shape, value.dtype)
+        rows, columns = value.shape
+        copy = padded_matrix(rows, columns, value.dtype)
     else:
         size = (len(value) * value.itemsize // vector_bytes() + 1) * vector_bytes()
         copy = aligned_zeros(size).view(value.dtype)[: len(value)]

@@ -32,7 +32,8 @@ class Optimizer:
         return tuple(a.name for a in self.entry.arrays if a.access == "updates" and a.name != "param")
 
     def scalars(self, steps: Array, lr: float) -> Mapping[str, float | Array]:
-        """The operation's scalars at these step numbers, counted from 1: constants, or float64 arrays as long as `steps`."""
+        """The operation's scalars at these step numbers, counted from 1: constants, or float64 arrays as long as
+        `steps`."""
         raise NotImplementedError
 
     def _check(self, **bounds: dict[str, float]) -> None:

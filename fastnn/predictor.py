@@ -8,7 +8,7 @@ from .kernels import backends
 from .plan.arena import padded_matrix
 from .plan.compiler import compile_inference
 from .plan.program import Program
-from .plan.runner import Passes, Window
+from .plan.runner import Column, Passes, Window
 
 if TYPE_CHECKING:
     from .trainer import Model
@@ -19,8 +19,8 @@ _CAPACITIES = (16, 64, 512)
 
 
 class Predictor:
-    """Runs a model forward, with running statistics and without dropout; parameters are read where they are, so that one
-    predictor serves a model while it is trained.
+    """Runs a model forward, with running statistics and without dropout; parameters are read where they are, so that
+    one predictor serves a model while it is trained.
     """
 
     def __init__(self, model: "Model", backend: str = "auto") -> None:
@@ -38,7 +38,7 @@ class Predictor:
         program = self._program(tile)
         calls = np.empty((len(starts), 2), np.int64)
         calls[:] = program.calls("gather", "output")
-        given = {"X": X, "order": Window(np.arange(rows), starts), "outputs": Window(outputs, starts)}
+        given: dict[str, Column] = {"X": X, "order": Window(np.arange(rows), starts), "outputs": Window(outputs, starts)}
         program.runner.run(Passes(calls, np.minimum(tile, rows - starts), given))
         return np.ascontiguousarray(outputs)
 

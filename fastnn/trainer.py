@@ -1,7 +1,7 @@
 """Trainer: a model, a loss and an optimizer, compiled to plans and run over data, whole stretches of steps at a time.
 
-A plan is compiled for a number of rows; a trainer keeps one for its batch size, one for full batches, and so on. Steps run in
-chunks of some 50 ms, between which Ctrl-C arrives and the loss is looked at; within a chunk there is no Python.
+A plan is compiled for a number of rows; a trainer keeps one for its batch size, one for full batches, and so on. Steps
+run in chunks of some 50 ms, between which Ctrl-C arrives and the loss is looked at; within a chunk there is no Python.
 """
 
 from typing import TYPE_CHECKING, Any, Protocol
@@ -130,7 +130,8 @@ class Trainer:
         """The loss over all rows at theta, and its gradient: what scipy.optimize asks for.
 
         theta   (model.parameters.count,): weights and biases in layer order, each flattened by rows; put into the model
-        Returns a float and a float64 vector like theta. Dropout keeps the mask of step 0, running statistics are left alone.
+        Returns a float and a float64 vector like theta. Dropout keeps the mask of step 0, running statistics are left
+        alone.
         """
         vector = checks.numeric(theta, "theta")
         parameters = self.model.parameters

@@ -1,7 +1,7 @@
 """The cases that tests and benchmarks share: arguments for every operation of the kernel table, at given sizes.
 
-Arrays are drawn at random; operands whose values mean something (labels, row numbers, variances, probabilities) are drawn from
-what they may be. A new operation is covered as soon as it is in the table.
+Arrays are drawn at random; operands whose values mean something (labels, row numbers, variances, probabilities) are
+drawn from what they may be. A new operation is covered as soon as it is in the table.
 """
 
 from typing import Any

@@ -1,7 +1,7 @@
 """What the CPU offers: the instruction set level and the width of its vectors.
 
-FASTNN_ISA=avx512 | avx2 | baseline makes kernels and memory layouts for a lower level than the CPU's own; it is there to
-test them on one machine. It is read once, when the first plan or kernel needs the width.
+FASTNN_ISA=avx512 | avx2 | baseline makes kernels and memory layouts for a lower level than the CPU's own; it is there
+to test them on one machine. It is read once, when the first plan or kernel needs the width.
 """
 
 import functools

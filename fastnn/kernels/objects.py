@@ -1,9 +1,9 @@
 """Machine code of the Numba kernels: made once, kept on disk, loaded by llvmlite alone.
 
-Numba's own cache would need numba itself in every process (0.3 s, 100 MB) and serves a stale caller after an edit in another
-file. Here each kernel is one small object file whose name carries a hash of everything that went into it: the kernel sources, the
-versions of Numba and llvmlite, the CPU and the vector width. An edit, an upgrade or another machine is another name. Where no
-folder can be written the code is kept in memory.
+Numba's own cache would need numba itself in every process (0.3 s, 100 MB) and serves a stale caller after an edit in
+another file. Here each kernel is one small object file whose name carries a hash of everything that went into it: the
+kernel sources, the versions of Numba and llvmlite, the CPU and the vector width. An edit, an upgrade or another machine
+is another name. Where no folder can be written the code is kept in memory.
 """
 
 import ctypes

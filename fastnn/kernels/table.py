@@ -1,16 +1,16 @@
 """The table of operations: what each one is called, reads and writes, and how a compiled kernel is given its arguments.
 
-A reference kernel declares its operands once, with `@operation`; plans, the printed form of a plan, `fastnn.ops`, tests and
-benchmarks take them from here. All compiled kernels have one C signature, `void kernel(const int64_t *words)`, and the words
-follow from the declaration:
+A reference kernel declares its operands once, with `@operation`; plans, the printed form of a plan, `fastnn.ops`, tests
+and benchmarks take them from here. All compiled kernels have one C signature, `void kernel(const int64_t *words)`, and
+the words follow from the declaration:
 
     for each array its address and, if it has two axes, the two strides, counted in elements (one axis: contiguous);
     then each size, in the order in which the axis letters first appear;
     then each scalar, a float as the bits of a float64, an integer as itself.
 
-Arrays that are written come first, then those that are read, then sizes, then scalars; an array that may be absent (`name?`)
-has address 0 then. Axis letters: B rows of the batch, I inputs, O outputs, K terms of a sum, N elements, F features, R rows of
-the data, C outputs of the network.
+Arrays that are written come first, then those that are read, then sizes, then scalars; an array that may be absent
+(`name?`) has address 0 then. Axis letters: B rows of the batch, I inputs, O outputs, K terms of a sum, N elements, F
+features, R rows of the data, C outputs of the network.
 """
 
 import inspect
@@ -63,7 +63,7 @@ class Operation:
     @property
     def operands(self) -> tuple[str, ...]:
         """Names of arrays and scalars: the parameters of the reference kernel."""
-        return tuple(o.name for o in (*self.arrays, *self.scalars))
+        return (*(array.name for array in self.arrays), *(scalar.name for scalar in self.scalars))
 
     @property
     def words(self) -> dict[str, int]:

@@ -1,8 +1,8 @@
 """Memory: slots are laid out first, then one aligned allocation is made, and NumPy views are taken of it.
 
-The contiguous axis of every slot is padded to whole vectors, so that a compiled kernel needs no tails; users see the logical
-shape only. Four arenas share the layout of a model's parameters: the numbers themselves, their gradients and the moments of the
-optimizer, each one flat array that an optimizer update walks once.
+The contiguous axis of every slot is padded to whole vectors, so that a compiled kernel needs no tails; users see the
+logical shape only. Four arenas share the layout of a model's parameters: the numbers themselves, their gradients and
+the moments of the optimizer, each one flat array that an optimizer update walks once.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 _ALIGNMENT = 64
-# Rows whose distance is a multiple of this fall into the same few sets of the L1 cache: one vector more keeps them apart.
+# Rows whose distance is a multiple of this fall into the same few sets of the L1 cache: one vector more keeps them
+# apart.
 _ALIASING_BYTES = 2048
 
 
@@ -40,7 +41,8 @@ class Slot:
 
 @dataclass(frozen=True)
 class Ref:
-    """An array that lies in a named arena: a slot, perhaps only its first rows or columns, perhaps with its axes exchanged."""
+    """An array that lies in a named arena: a slot, perhaps only its first rows or columns, perhaps with its axes
+    exchanged."""
 
     arena: str  # "parameters", "gradients", "state", "workspace", "scratch" or the name of a moment
     slot: Slot
@@ -77,7 +79,9 @@ class Layout:
     def vector(self, name: str, length: int, dtype: Any) -> Slot:
         """A slot of one axis."""
         dtype = np.dtype(dtype)
-        return self._add(Slot(name, (length,), dtype, self.bytes, (dtype.itemsize,)), padded(length, dtype) * dtype.itemsize)
+        return self._add(
+            Slot(name, (length,), dtype, self.bytes, (dtype.itemsize,)), padded(length, dtype) * dtype.itemsize
+        )
 
     def matrix(self, name: str, rows: int, columns: int, dtype: Any, spare_rows: bool = True) -> Slot:
         """A slot of two axes, the second contiguous.
@@ -94,7 +98,8 @@ class Layout:
     def row(self, matrix: Slot, row: int, columns: int, fill: float) -> Slot:
         """A constant row of a matrix slot, whole with its padding."""
         width = matrix.strides[0] // matrix.dtype.itemsize
-        slot = Slot(matrix.name, (width,), matrix.dtype, matrix.offset + row * matrix.strides[0], matrix.strides[1:], fill)
+        offset = matrix.offset + row * matrix.strides[0]
+        slot = Slot(matrix.name, (width,), matrix.dtype, offset, matrix.strides[1:], fill)
         self.slots.append(slot)
         return slot
 
@@ -138,7 +143,8 @@ def aligned_zeros(size: int) -> Array:
 
 
 def padded_matrix(rows: int, columns: int, dtype: np.dtype[Any]) -> Array:
-    """A (rows, columns) array that compiled kernels may write in square blocks: there is room behind its rows and columns."""
+    """A (rows, columns) array that compiled kernels may write in square blocks: there is room behind its rows and
+    columns."""
     layout = Layout()
     slot = layout.matrix("", rows, columns, dtype)
     return slot.view(layout.allocate())

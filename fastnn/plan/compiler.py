@@ -1,7 +1,8 @@
-"""From layers to operations. Each layer, loss and optimizer says itself which operations it is made of; `Builder` is the pen.
+"""From layers to operations. Each layer, loss and optimizer says itself which operations it is made of; `Builder` is
+the pen.
 
-Values are feature-major, (features, rows), each with a row of ones behind its features for the bias of a following layer. The
-gradient with respect to a value takes the value's own place, once no operation needs the value any more.
+Values are feature-major, (features, rows), each with a row of ones behind its features for the bias of a following
+layer. The gradient with respect to a value takes the value's own place, once no operation needs the value any more.
 """
 
 from collections.abc import Iterator, Sequence
@@ -51,7 +52,8 @@ class Value:
 
 @dataclass
 class Gradient:
-    """The gradient with respect to a value; `through_activation`: the derivative of the activation that made it is in it."""
+    """The gradient with respect to a value; `through_activation`: the derivative of the activation that made it is in
+    it."""
 
     name: str
     data: Ref
@@ -82,6 +84,12 @@ class Builder:
         slot = layout.matrix(name, features + 1, self.rows, self.plan.dtype)
         layout.row(slot, features, self.rows, 1.0)
         return Value(name, slot, features)
+
+    def value_like(self, x: Value) -> Value:
+        """Room for an output as wide as x: x's own, unless its maker still needs x."""
+        if x.needed:
+            return self.value(f"h{self.layer}", x.features)
+        return Value(x.name, x.slot, x.features, arena=x.arena)
 
     def vector(self, name: str, length: int) -> Ref:
         """Room for one number per feature that lives within a pass."""
@@ -120,7 +128,8 @@ class Builder:
 
 
 def _gather_inputs(builder: Builder) -> Value:
-    """The rows of the batch, both ways: row-major for the first layer's weight gradient, feature-major for everything else."""
+    """The rows of the batch, both ways: row-major for the first layer's weight gradient, feature-major for everything
+    else."""
     features, dtype = builder.parameters.inputs, builder.plan.dtype
     layout = builder.plan.batch
     slot = layout.matrix("x", features + 1, builder.rows, dtype)
@@ -146,8 +155,8 @@ def compile_training(
 ) -> Plan:
     """The plan of one training step on up to `rows` rows.
 
-    Without a loss the outputs can be taken out ("output") and the gradient with respect to them is given ("loss"); without an
-    optimizer there is no update.
+    Without a loss the outputs can be taken out ("output") and the gradient with respect to them is given ("loss");
+    without an optimizer there is no update.
     """
     builder = Builder("one training step", parameters, rows, training=True)
     with builder.section("gather"):

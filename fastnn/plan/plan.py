@@ -1,4 +1,5 @@
-"""A plan: operations in order, each with its operands, cut into sections. `print(plan)` reads like the maths of one step."""
+"""A plan: operations in order, each with its operands, cut into sections. `print(plan)` reads like the maths of one
+step."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

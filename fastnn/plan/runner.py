@@ -1,8 +1,8 @@
-"""Runners: what walks a plan. The reference runner is a Python loop over NumPy kernels; the native one hands whole stretches of
-passes to a compiled loop, which calls kernels by address and holds no GIL.
+"""Runners: what walks a plan. The reference runner is a Python loop over NumPy kernels; the native one hands whole
+stretches of passes to a compiled loop, which calls kernels by address and holds no GIL.
 
-A pass runs the calls [first, last) of a plan on some rows; a training step is one pass, or several for a batch that is taken in
-tiles. `Passes` says what each pass is given.
+A pass runs the calls [first, last) of a plan on some rows; a training step is one pass, or several for a batch that is
+taken in tiles. `Passes` says what each pass is given.
 """
 
 import ctypes
@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..kernels import objects
-from ..kernels.table import argument_words, array_words, float_word
+from ..kernels.table import array_words, float_word
 from .arena import Ref
 from .plan import Call, Given, Plan
 
@@ -97,7 +97,10 @@ class ReferenceRunner:
         if batch not in self._views:
             arenas = {**self._arenas, "batch": self._arenas["batch"][batch * self._plan.batch.bytes :]}
             self._views[batch] = [
-                {name: value.view(arenas) if isinstance(value, Ref) else value for name, value in call.arguments.items()}
+                {
+                    name: value.view(arenas) if isinstance(value, Ref) else value
+                    for name, value in call.arguments.items()
+                }
                 for call in self._plan.calls
             ]
         return self._views[batch]
@@ -127,7 +130,8 @@ class NativeRunner:
 
     def __init__(self, plan: Plan, arenas: Mapping[str, Array], kernels: Sequence[int]) -> None:
         self._places: dict[str, list[int]] = {}  # name of what is given, or "B" -> words that hold it
-        self._shapes: list[tuple[str, int, dict[int, int]]] = []  # given arrays: name, strides' word, axis -> size's word
+        # Given arrays: name, the word of the first stride, axis -> the word of its size.
+        self._shapes: list[tuple[str, int, dict[int, int]]] = []
         self._calls, self._needed = plan.calls, dict[tuple[int, int], set[str]]()
         self._batch_bytes = plan.batch.bytes
         self._in_batch: list[int] = []  # words that point into the first batch
@@ -213,7 +217,8 @@ class NativeRunner:
             self._words_array[self._in_batch] = self._first_batch
 
     def _check_given(self, passes: Passes) -> None:
-        """Every operand that the calls of these passes take is given: a kernel must not meet the address of an earlier run."""
+        """Every operand that the calls of these passes take is given: a kernel must not meet the address of an earlier
+        run."""
         first, last = int(passes.calls[:, 0].min()), int(passes.calls[:, 1].max())
         needed = self._needed.get((first, last))
         if needed is None:

@@ -1,11 +1,13 @@
-"""The Numba kernels: every operation of the table, JIT-compiled with explicit SIMD. Importing this package imports numba;
-`fastnn.kernels.objects` does so only when something has to be compiled.
+"""The Numba kernels: every operation of the table, JIT-compiled with explicit SIMD. Importing this package imports
+numba; `fastnn.kernels.objects` does so only when something has to be compiled.
 """
 
 from . import activations, data, dense, dropout, losses, normalization, optimizers
 from .entry import KERNELS, compile_entry, compile_routine
 
-__all__ = ["KERNELS", "activations", "compile_kernel", "data", "dense", "dropout", "losses", "normalization", "optimizers"]
+__all__ = [
+    "KERNELS", "activations", "compile_kernel", "data", "dense", "dropout", "losses", "normalization", "optimizers",
+]  # fmt: skip
 
 
 def compile_kernel(name: str, dtype: str) -> tuple[bytes, tuple[str, ...]]:

@@ -6,7 +6,7 @@ from .simd import lanes, load, select, store
 
 
 @kernel
-def relu_forward(y, x, F, B):  # type: ignore[no-untyped-def]
+def relu_forward(y, x, F, B):
     for f in range(F):
         for b in range(0, B, lanes(y.data)):
             value = load(x.data, f * x.stride0 + b)
@@ -14,7 +14,7 @@ def relu_forward(y, x, F, B):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def relu_backward(dx, dy, y, F, B):  # type: ignore[no-untyped-def]
+def relu_backward(dx, dy, y, F, B):
     for f in range(F):
         for b in range(0, B, lanes(dx.data)):
             positive = load(y.data, f * y.stride0 + b) > 0.0
@@ -22,14 +22,14 @@ def relu_backward(dx, dy, y, F, B):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def tanh_forward(y, x, F, B):  # type: ignore[no-untyped-def]
+def tanh_forward(y, x, F, B):
     for f in range(F):
         for b in range(0, B, lanes(y.data)):
             store(y.data, f * y.stride0 + b, vecmath.tanh(load(x.data, f * x.stride0 + b)))
 
 
 @kernel
-def tanh_backward(dx, dy, y, F, B):  # type: ignore[no-untyped-def]
+def tanh_backward(dx, dy, y, F, B):
     for f in range(F):
         for b in range(0, B, lanes(dx.data)):
             value = load(y.data, f * y.stride0 + b)
@@ -37,14 +37,14 @@ def tanh_backward(dx, dy, y, F, B):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def sigmoid_forward(y, x, F, B):  # type: ignore[no-untyped-def]
+def sigmoid_forward(y, x, F, B):
     for f in range(F):
         for b in range(0, B, lanes(y.data)):
             store(y.data, f * y.stride0 + b, vecmath.sigmoid(load(x.data, f * x.stride0 + b)))
 
 
 @kernel
-def sigmoid_backward(dx, dy, y, F, B):  # type: ignore[no-untyped-def]
+def sigmoid_backward(dx, dy, y, F, B):
     for f in range(F):
         for b in range(0, B, lanes(dx.data)):
             value = load(y.data, f * y.stride0 + b)

@@ -7,7 +7,7 @@ from .simd import at, lanes, load, store, transpose_block
 
 
 @kernel
-def gather_rows(x, X, order, B, F, R):  # type: ignore[no-untyped-def]
+def gather_rows(x, X, order, B, F, R):
     lane = lanes(x.data)
     whole = F // lane * lane
     for b in range(B):
@@ -19,13 +19,13 @@ def gather_rows(x, X, order, B, F, R):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def gather_labels(labels, y, order, B, R):  # type: ignore[no-untyped-def]
+def gather_labels(labels, y, order, B, R):
     for b in range(B):
         labels[b] = y[order[b]]
 
 
 @njit(error_model="numpy")
-def _transpose(out, x, rows, columns):  # type: ignore[no-untyped-def]
+def _transpose(out, x, rows, columns):
     """out = x^T for x with that many rows and columns, in square blocks."""
     lane = lanes(x.data)
     for row in range(0, rows, lane):
@@ -35,10 +35,10 @@ def _transpose(out, x, rows, columns):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def rows_to_features(out, x, F, B):  # type: ignore[no-untyped-def]
+def rows_to_features(out, x, F, B):
     _transpose(out, x, B, F)
 
 
 @kernel
-def features_to_rows(out, x, B, F):  # type: ignore[no-untyped-def]
+def features_to_rows(out, x, B, F):
     _transpose(out, x, F, B)

@@ -8,7 +8,7 @@ from .tile import NOTHING, call_product
 
 
 @kernel
-def dense_forward(y, x, weight, O, B, K, floor):  # type: ignore[no-untyped-def]
+def dense_forward(y, x, weight, O, B, K, floor):
     lane = lanes(y.data)
     call_product(
         y.data, y.stride0, weight.data, weight.stride0, weight.stride1, x.data, x.stride0,
@@ -17,7 +17,7 @@ def dense_forward(y, x, weight, O, B, K, floor):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def dense_backward_input(dx, dy, weight, x, I, B, O, derivative, c0, c1, c2):  # type: ignore[no-untyped-def]
+def dense_backward_input(dx, dy, weight, x, I, B, O, derivative, c0, c1, c2):
     lane = lanes(dx.data)
     call_product(
         dx.data, dx.stride0, weight.data, weight.stride1, weight.stride0, dy.data, dy.stride0,
@@ -26,9 +26,9 @@ def dense_backward_input(dx, dy, weight, x, I, B, O, derivative, c0, c1, c2):  #
 
 
 @kernel
-def dense_backward_weight(dweight, dy, x, O, K, B, accumulate):  # type: ignore[no-untyped-def]
-    # Vectors run along the axis on which dweight is contiguous; the operand that has this axis is given with it contiguous,
-    # which is its transpose in memory, and the other one delivers the scalars.
+def dense_backward_weight(dweight, dy, x, O, K, B, accumulate):
+    # Vectors run along the axis on which dweight is contiguous; the operand that has this axis is given with it
+    # contiguous, which is its transpose in memory, and the other one delivers the scalars.
     lane = lanes(dweight.data)
     if dweight.stride1 == 1:
         call_product(

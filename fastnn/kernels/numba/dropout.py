@@ -7,7 +7,7 @@ from .simd import below_unsigned, lane_numbers, lanes, load, select, store
 
 
 @njit(error_model="numpy")
-def _hash32(x):  # type: ignore[no-untyped-def]
+def _hash32(x):
     """`triple32`, see the reference."""
     x = (x ^ (x >> 17)) * 0xED5AD4BB
     x = (x ^ (x >> 11)) * 0xAC4C1B51
@@ -16,7 +16,7 @@ def _hash32(x):  # type: ignore[no-untyped-def]
 
 
 @njit(error_model="numpy")
-def _scale_kept(out, x, features, rows, key, threshold, scale):  # type: ignore[no-untyped-def]
+def _scale_kept(out, x, features, rows, key, threshold, scale):
     columns = lane_numbers(x.data)
     for f in range(features):
         feature = _hash32((columns * 0 + f) ^ key)
@@ -27,10 +27,10 @@ def _scale_kept(out, x, features, rows, key, threshold, scale):  # type: ignore[
 
 
 @kernel
-def dropout_forward(y, x, F, B, key, threshold, scale):  # type: ignore[no-untyped-def]
+def dropout_forward(y, x, F, B, key, threshold, scale):
     _scale_kept(y, x, F, B, key, threshold, scale)
 
 
 @kernel
-def dropout_backward(dx, dy, F, B, key, threshold, scale):  # type: ignore[no-untyped-def]
+def dropout_backward(dx, dy, F, B, key, threshold, scale):
     _scale_kept(dx, dy, F, B, key, threshold, scale)

@@ -1,9 +1,9 @@
 """From a kernel written in Python to machine code under the shared calling convention.
 
-A kernel is a function of the operands that the table declares: an array with one axis as a pointer, one with two as a `Matrix`,
-then sizes as integers and scalars as float64, which an operation on vectors rounds to their dtype (so `1 - beta` is taken in
-double precision and rounded once). `compile_entry` puts in front of it the code that unpacks `const int64_t *words` and hands
-both to Numba as one C function.
+A kernel is a function of the operands that the table declares: an array with one axis as a pointer, one with two as a
+`Matrix`, then sizes as integers and scalars as float64, which an operation on vectors rounds to their dtype (so `1 -
+beta` is taken in double precision and rounded once). `compile_entry` puts in front of it the code that unpacks `const
+int64_t *words` and hands both to Numba as one C function.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from .. import objects
 from ..table import OPERATIONS, Operation
 from . import loop, tile
 
-KERNELS: dict[str, Callable[..., None]] = {}
+KERNELS: dict[str, Any] = {}
 ROUTINES = ("product",)
 """Code that several kernels call: an object of its own, compiled once per dtype and found through its symbol."""
 
@@ -44,18 +44,18 @@ def kernel(function: Callable[..., None]) -> Callable[..., None]:
 
 
 @intrinsic
-def _pointer(typingctx, word, dtype):  # type: ignore[no-untyped-def]
+def _pointer(typingctx, word, dtype):
     """An address as a pointer to numbers of that dtype."""
     pointer = types.CPointer(dtype.dtype)
 
-    def emit(context, builder, sig, args):  # type: ignore[no-untyped-def]
+    def emit(context, builder, sig, args):
         return builder.inttoptr(args[0], context.get_value_type(pointer))
 
     return pointer(word, dtype), emit
 
 
 @intrinsic
-def _float(typingctx, word):  # type: ignore[no-untyped-def]
+def _float(typingctx, word):
     """The float64 with these bits."""
     return types.float64(word), lambda context, builder, sig, args: builder.bitcast(args[0], ir.DoubleType())
 
@@ -99,8 +99,9 @@ def compile_routine(name: str, dtype: str) -> tuple[bytes, tuple[str, ...]]:
 def object_code(function: Callable[..., None], signature: Any, symbol: str) -> bytes:
     """Machine code of a Python function as a C function of that name.
 
-    Numba's own C callbacks carry a handler of Python exceptions, with references into the interpreter. Kernels raise nothing, so
-    the function that Numba made is put into a bare one instead, and the object refers to nothing but routines.
+    Numba's own C callbacks carry a handler of Python exceptions, with references into the interpreter. Kernels raise
+    nothing, so the function that Numba made is put into a bare one instead, and the object refers to nothing but
+    routines.
     """
     dispatcher = njit(signature, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
     compiled = dispatcher.overloads[dispatcher.signatures[0]]
@@ -109,8 +110,9 @@ def object_code(function: Callable[..., None], signature: Any, symbol: str) -> b
     function_in_module = module.get_function(inner)
     function_in_module.linkage = "internal"
     function_in_module.add_function_attribute("alwaysinline")
+    cpu, features = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
     machine = llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=3, codemodel="jitdefault", jit=True
+        cpu=cpu, features=features, opt=3, codemodel="jitdefault", jit=True
     )
     passes = llvm.create_new_module_pass_manager()
     passes.add_always_inliner_pass()

@@ -1,7 +1,8 @@
 """The native loop: many passes over a plan in one call, no Python in between, the GIL released.
 
-A pass runs the operations [first, last) of a plan. What differs from pass to pass (the rows of the batch, where the loss goes,
-the step size) is a column of `table`: before a pass each of its numbers is copied into the words of the operations.
+A pass runs the operations [first, last) of a plan. What differs from pass to pass (the rows of the batch, where the
+loss goes, the step size) is a column of `table`: before a pass each of its numbers is copied into the words of the
+operations.
 """
 
 from llvmlite import ir
@@ -13,10 +14,10 @@ SIGNATURE = types.void(_P, _P, _P, _P, types.int64, _P, types.int64)
 
 
 @intrinsic
-def _call(typingctx, address, words, offset):  # type: ignore[no-untyped-def]
+def _call(typingctx, address, words, offset):
     """Calls the kernel at that address with the words from `offset` on."""
 
-    def emit(context, builder, sig, args):  # type: ignore[no-untyped-def]
+    def emit(context, builder, sig, args):
         address, words, offset = args
         kernel = builder.inttoptr(address, ir.FunctionType(ir.VoidType(), [words.type]).as_pointer())
         builder.call(kernel, [builder.gep(words, [offset])])
@@ -25,7 +26,7 @@ def _call(typingctx, address, words, offset):  # type: ignore[no-untyped-def]
     return types.void(types.int64, words, types.int64), emit
 
 
-def run_passes(words, kernels, starts, places, columns, table, passes):  # type: ignore[no-untyped-def]
+def run_passes(words, kernels, starts, places, columns, table, passes):
     """Runs `passes` passes.
 
     words    (W,)  int64, read and written: the arguments of all operations, one after the other

@@ -1,4 +1,5 @@
-"""Losses: value and gradient in one pass, a vector of rows at a time. Rows beyond B in the last vector count nothing."""
+"""Losses: value and gradient in one pass, a vector of rows at a time. Rows beyond B in the last vector count
+nothing."""
 
 from .entry import kernel
 from .simd import fma, horizontal_sum, lanes, lanes_below, load, load_integers, select, splat, store
@@ -6,7 +7,7 @@ from .vecmath import absolute, exp_nonpositive, log, log1p_unit
 
 
 @kernel
-def cross_entropy(dz, loss, z, labels, C, B, scale):  # type: ignore[no-untyped-def]
+def cross_entropy(dz, loss, z, labels, C, B, scale):
     total = splat(z.data, 0.0)
     for b in range(0, B, lanes(z.data)):
         label, valid = load_integers(labels, b, z.data), lanes_below(z.data, B - b)
@@ -31,7 +32,7 @@ def cross_entropy(dz, loss, z, labels, C, B, scale):  # type: ignore[no-untyped-
 
 
 @kernel
-def mse(dz, loss, z, targets, C, B, scale):  # type: ignore[no-untyped-def]
+def mse(dz, loss, z, targets, C, B, scale):
     total = splat(z.data, 0.0)
     for c in range(C):
         for b in range(0, B, lanes(z.data)):
@@ -43,7 +44,7 @@ def mse(dz, loss, z, targets, C, B, scale):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def bce(dz, loss, z, targets, C, B, scale):  # type: ignore[no-untyped-def]
+def bce(dz, loss, z, targets, C, B, scale):
     total = splat(z.data, 0.0)
     for c in range(C):
         for b in range(0, B, lanes(z.data)):

@@ -9,7 +9,7 @@ from .simd import at, fma, horizontal_sum, lanes, lanes_below, load, select, spl
 
 
 @njit(error_model="numpy")
-def _sum(x, rows):  # type: ignore[no-untyped-def]
+def _sum(x, rows):
     total = splat(x, 0.0)
     for b in range(0, rows, lanes(x)):
         total = total + select(lanes_below(x, rows - b), load(x, b), 0.0)
@@ -17,7 +17,7 @@ def _sum(x, rows):  # type: ignore[no-untyped-def]
 
 
 @njit(error_model="numpy")
-def _sum_of_squares(x, mean, rows):  # type: ignore[no-untyped-def]
+def _sum_of_squares(x, mean, rows):
     total = splat(x, 0.0)
     for b in range(0, rows, lanes(x)):
         centred = select(lanes_below(x, rows - b), load(x, b) - mean, 0.0)
@@ -26,15 +26,13 @@ def _sum_of_squares(x, mean, rows):  # type: ignore[no-untyped-def]
 
 
 @njit(error_model="numpy")
-def _scale_and_shift(y, x, rows, mean, slope, offset):  # type: ignore[no-untyped-def]
+def _scale_and_shift(y, x, rows, mean, slope, offset):
     for b in range(0, rows, lanes(x)):
         store(y, b, fma(load(x, b) - mean, slope, offset))
 
 
 @kernel
-def batch_norm_forward(
-    y, mean, inv_std, running_mean, running_var, x, gamma, beta, F, B, eps, momentum
-):  # type: ignore[no-untyped-def]
+def batch_norm_forward(y, mean, inv_std, running_mean, running_var, x, gamma, beta, F, B, eps, momentum):
     for f in range(F):
         row = at(x.data, f * x.stride0)
         mean[f] = _sum(row, B) / B
@@ -46,14 +44,14 @@ def batch_norm_forward(
 
 
 @kernel
-def batch_norm_inference(y, x, gamma, beta, running_mean, running_var, F, B, eps):  # type: ignore[no-untyped-def]
+def batch_norm_inference(y, x, gamma, beta, running_mean, running_var, F, B, eps):
     for f in range(F):
         slope = gamma[f] / math.sqrt(running_var[f] + eps)
         _scale_and_shift(at(y.data, f * y.stride0), at(x.data, f * x.stride0), B, running_mean[f], slope, beta[f])
 
 
 @kernel
-def batch_norm_backward(dx, dgamma, dbeta, dy, x, gamma, mean, inv_std, F, B):  # type: ignore[no-untyped-def]
+def batch_norm_backward(dx, dgamma, dbeta, dy, x, gamma, mean, inv_std, F, B):
     for f in range(F):
         row, grad, out = at(x.data, f * x.stride0), at(dy.data, f * dy.stride0), at(dx.data, f * dx.stride0)
         total, product = splat(row, 0.0), splat(row, 0.0)

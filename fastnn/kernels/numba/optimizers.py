@@ -1,7 +1,7 @@
 """Optimizer updates: one pass over the arena, each number read and written once.
 
-The order of the roundings, down to which product is fused with which sum, is that of PyTorch's fused CPU kernels, whose bits
-`adam_update` and `adagrad_update` reproduce in float32.
+The order of the roundings, down to which product is fused with which sum, is that of PyTorch's fused CPU kernels, whose
+bits `adam_update` and `adagrad_update` reproduce in float32.
 """
 
 from .entry import kernel
@@ -9,13 +9,13 @@ from .simd import fma, lanes, load, splat, sqrt, store
 
 
 @kernel
-def sgd_update(param, grad, N, lr):  # type: ignore[no-untyped-def]
+def sgd_update(param, grad, N, lr):
     for i in range(0, N, lanes(param)):
         store(param, i, fma(load(grad, i), -lr, load(param, i)))
 
 
 @kernel
-def momentum_update(param, momentum_buffer, grad, N, lr, momentum):  # type: ignore[no-untyped-def]
+def momentum_update(param, momentum_buffer, grad, N, lr, momentum):
     for i in range(0, N, lanes(param)):
         velocity = load(momentum_buffer, i) * momentum + load(grad, i)
         store(momentum_buffer, i, velocity)
@@ -23,7 +23,7 @@ def momentum_update(param, momentum_buffer, grad, N, lr, momentum):  # type: ign
 
 
 @kernel
-def adagrad_update(param, sum, grad, N, lr, eps):  # type: ignore[no-untyped-def]
+def adagrad_update(param, sum, grad, N, lr, eps):
     for i in range(0, N, lanes(param)):
         g = load(grad, i)
         total = fma(g, g, load(sum, i))
@@ -32,7 +32,7 @@ def adagrad_update(param, sum, grad, N, lr, eps):  # type: ignore[no-untyped-def
 
 
 @kernel
-def rmsprop_update(param, square_avg, grad, N, lr, alpha, eps):  # type: ignore[no-untyped-def]
+def rmsprop_update(param, square_avg, grad, N, lr, alpha, eps):
     for i in range(0, N, lanes(param)):
         g = load(grad, i)
         average = fma(g * (1.0 - alpha), g, load(square_avg, i) * alpha)
@@ -41,9 +41,7 @@ def rmsprop_update(param, square_avg, grad, N, lr, alpha, eps):  # type: ignore[
 
 
 @kernel
-def adam_update(
-    param, exp_avg, exp_avg_sq, grad, N, step_size, beta1, beta2, eps, sqrt_bias_correction2
-):  # type: ignore[no-untyped-def]
+def adam_update(param, exp_avg, exp_avg_sq, grad, N, step_size, beta1, beta2, eps, sqrt_bias_correction2):
     weight = splat(param, 1.0 - beta1)
     from_grad = 1.0 - beta1 >= 0.5  # the end of the interpolation that is nearer, as PyTorch's lerp
     for i in range(0, N, lanes(param)):

@@ -1,9 +1,10 @@
 """Vectors as values: what lets a Numba kernel read like scalar code.
 
-`load` takes a vector of consecutive numbers from memory, `store` puts one back, and between the two the ordinary operators
-and the functions of this module work on whole vectors; a scalar operand is broadcast. Each value is an LLVM vector of the
-machine's width, so that the code is SIMD by construction and not by the grace of an optimiser. No operation here carries a
-fast-math flag: what is written is what is computed, `fma` where one rounding is wanted and `*`, `+` where two are.
+`load` takes a vector of consecutive numbers from memory, `store` puts one back, and between the two the ordinary
+operators and the functions of this module work on whole vectors; a scalar operand is broadcast. Each value is an LLVM
+vector of the machine's width, so that the code is SIMD by construction and not by the grace of an optimiser. No
+operation here carries a fast-math flag: what is written is what is computed, `fma` where one rounding is wanted and
+`*`, `+` where two are.
 
     a, b, c    vectors of the same dtype, or scalars          p    pointer to numbers          i    offset in numbers
 """
@@ -41,7 +42,7 @@ _I32, _I64 = ir.IntType(32), ir.IntType(64)
 
 
 @register_model(Vector)
-class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
+class _VectorModel(models.PrimitiveModel):
     def __init__(self, manager: Any, fe_type: Vector) -> None:
         super().__init__(manager, fe_type, vector_type(fe_type))
 
@@ -91,7 +92,8 @@ def store_vector(builder: Any, value: Any, pointer: Any) -> None:
 
 
 def fused_multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
-    """a * b + c with one rounding where the CPU has FMA; `llvm.fma` would call a slow library function where it has not."""
+    """a * b + c with one rounding where the CPU has FMA; `llvm.fma` would call a slow library function where it has
+    not."""
     return call_llvm(builder, f"llvm.fmuladd.{llvm_suffix(c.type)}", c.type, a, b, c)
 
 
@@ -122,7 +124,7 @@ def _operator(function: Callable[..., Any], emit: Callable[..., Any], comparison
     """Types and lowers a binary operator for vector-vector, vector-scalar and scalar-vector."""
 
     @infer_global(function)
-    class _Template(AbstractTemplate):  # type: ignore[misc]
+    class _Template(AbstractTemplate):
         def generic(self, args: tuple[Any, ...], kws: Any) -> Any:
             vector = _vector_among(args)
             if vector is None or len(args) != 2:
@@ -164,12 +166,18 @@ _operator(operator.rshift, _either("lshr", "lshr"))  # logical: zeros come in fr
 _operator(operator.and_, _either("and_", "and_"))
 _operator(operator.or_, _either("or_", "or_"))
 _operator(operator.xor, _either("xor", "xor"))
-for _function, _symbol in ((operator.lt, "<"), (operator.le, "<="), (operator.gt, ">"), (operator.ge, ">="), (operator.eq, "==")):
+for _function, _symbol in (
+    (operator.lt, "<"),
+    (operator.le, "<="),
+    (operator.gt, ">"),
+    (operator.ge, ">="),
+    (operator.eq, "=="),
+):
     _operator(_function, _compare(_symbol), comparison=True)
 
 
 @infer_global(operator.neg)
-class _Negation(AbstractTemplate):  # type: ignore[misc]
+class _Negation(AbstractTemplate):
     def generic(self, args: tuple[Any, ...], kws: Any) -> Any:
         return signature(args[0], *args) if len(args) == 1 and isinstance(args[0], Vector) else None
 
@@ -183,39 +191,39 @@ def _negate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 
 
 @intrinsic
-def lanes(typingctx, p):  # type: ignore[no-untyped-def]
+def lanes(typingctx, p):
     """How many numbers of p's dtype a vector holds."""
     count = vector_of(p.dtype).lanes
     return types.int64(p), lambda context, builder, sig, args: ir.Constant(_I64, count)
 
 
 @intrinsic
-def at(typingctx, p, i):  # type: ignore[no-untyped-def]
+def at(typingctx, p, i):
     """The pointer i numbers further on."""
     return p(p, types.int64), lambda context, builder, sig, args: builder.gep(args[0], [args[1]])
 
 
 @intrinsic
-def address(typingctx, p):  # type: ignore[no-untyped-def]
+def address(typingctx, p):
     return types.int64(p), lambda context, builder, sig, args: builder.ptrtoint(args[0], _I64)
 
 
 @intrinsic
-def load(typingctx, p, i):  # type: ignore[no-untyped-def]
+def load(typingctx, p, i):
     """The vector that begins at p[i]."""
     vector = vector_of(p.dtype)
 
-    def emit(context, builder, sig, args):  # type: ignore[no-untyped-def]
+    def emit(context, builder, sig, args):
         return load_vector(builder, builder.gep(args[0], [args[1]]), vector_type(vector))
 
     return vector(p, types.int64), emit
 
 
 @intrinsic
-def store(typingctx, p, i, value):  # type: ignore[no-untyped-def]
+def store(typingctx, p, i, value):
     """Puts a vector at p[i]."""
 
-    def emit(context, builder, sig, args):  # type: ignore[no-untyped-def]
+    def emit(context, builder, sig, args):
         store_vector(builder, args[2], builder.gep(args[0], [args[1]]))
         return context.get_dummy_value()
 
@@ -223,11 +231,11 @@ def store(typingctx, p, i, value):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def load_part(typingctx, p, i, count):  # type: ignore[no-untyped-def]
+def load_part(typingctx, p, i, count):
     """The first `count` lanes from p[i]; the others are zero, and their memory is not touched."""
     vector = vector_of(p.dtype)
 
-    def emit(context, builder, sig, args):  # type: ignore[no-untyped-def]
+    def emit(context, builder, sig, args):
         llvm = vector_type(vector)
         pointer = builder.bitcast(builder.gep(args[0], [args[1]]), llvm.as_pointer())
         mask, zero = _lanes_below(builder, args[2], vector.lanes), ir.Constant(llvm, None)
@@ -237,10 +245,10 @@ def load_part(typingctx, p, i, count):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def store_part(typingctx, p, i, value, count):  # type: ignore[no-untyped-def]
+def store_part(typingctx, p, i, value, count):
     """Puts the first `count` lanes at p[i]; memory beyond them is not touched."""
 
-    def emit(context, builder, sig, args):  # type: ignore[no-untyped-def]
+    def emit(context, builder, sig, args):
         pointer = builder.bitcast(builder.gep(args[0], [args[1]]), args[2].type.as_pointer())
         mask = _lanes_below(builder, args[3], value.lanes)
         _masked(builder, "store", args[2].type, pointer, mask, args[2])
@@ -261,24 +269,24 @@ def _masked(builder: Any, what: str, vector: ir.VectorType, pointer: Any, mask: 
 
 
 @intrinsic
-def splat(typingctx, p, scalar):  # type: ignore[no-untyped-def]
+def splat(typingctx, p, scalar):
     """A vector of p's dtype with the scalar in every lane."""
     vector = vector_of(p.dtype)
 
-    def emit(context, builder, sig, args):  # type: ignore[no-untyped-def]
+    def emit(context, builder, sig, args):
         return _as_vector(context, builder, args[1], scalar, vector)
 
     return vector(p, scalar), emit
 
 
 @intrinsic
-def fma(typingctx, a, b, c):  # type: ignore[no-untyped-def]
+def fma(typingctx, a, b, c):
     """a * b + c, rounded once."""
     vector = _vector_among((a, b, c))
     if vector is None:
         return None
 
-    def emit(context, builder, sig, args):  # type: ignore[no-untyped-def]
+    def emit(context, builder, sig, args):
         values = [_as_vector(context, builder, v, t, vector) for v, t in zip(args, sig.args, strict=True)]
         return fused_multiply_add(builder, *values)
 
@@ -286,13 +294,13 @@ def fma(typingctx, a, b, c):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def select(typingctx, mask, a, b):  # type: ignore[no-untyped-def]
+def select(typingctx, mask, a, b):
     """a where the mask is true, b elsewhere."""
     vector = _vector_among((a, b))
     if vector is None:
         return None
 
-    def emit(context, builder, sig, args):  # type: ignore[no-untyped-def]
+    def emit(context, builder, sig, args):
         x, y = (_as_vector(context, builder, v, t, vector) for v, t in zip(args[1:], sig.args[1:], strict=True))
         return builder.select(args[0], x, y)
 
@@ -300,10 +308,10 @@ def select(typingctx, mask, a, b):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def sqrt(typingctx, a):  # type: ignore[no-untyped-def]
+def sqrt(typingctx, a):
     """The square root, correctly rounded."""
 
-    def emit(context, builder, sig, args):  # type: ignore[no-untyped-def]
+    def emit(context, builder, sig, args):
         llvm = args[0].type
         return call_llvm(builder, f"llvm.sqrt.{llvm_suffix(llvm)}", llvm, args[0])
 
@@ -311,47 +319,47 @@ def sqrt(typingctx, a):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def bits(typingctx, a):  # type: ignore[no-untyped-def]
+def bits(typingctx, a):
     """The bit patterns of floating-point lanes as integers of the same width."""
     result = integers_like(a)
     return result(a), lambda context, builder, sig, args: builder.bitcast(args[0], vector_type(result))
 
 
 @intrinsic
-def from_bits(typingctx, a, like):  # type: ignore[no-untyped-def]
+def from_bits(typingctx, a, like):
     """The floating-point lanes of `like`'s dtype with these bit patterns."""
     return like(a, like), lambda context, builder, sig, args: builder.bitcast(args[0], vector_type(like))
 
 
 @intrinsic
-def to_float(typingctx, a, like):  # type: ignore[no-untyped-def]
+def to_float(typingctx, a, like):
     """Signed integers as the nearest numbers of `like`'s dtype."""
     return like(a, like), lambda context, builder, sig, args: builder.sitofp(args[0], vector_type(like))
 
 
 @intrinsic
-def shift_right_signed(typingctx, a, count):  # type: ignore[no-untyped-def]
+def shift_right_signed(typingctx, a, count):
     """Integer lanes shifted right, the sign copied in."""
 
-    def emit(context, builder, sig, args):  # type: ignore[no-untyped-def]
+    def emit(context, builder, sig, args):
         return builder.ashr(args[0], _as_vector(context, builder, args[1], count, a))
 
     return a(a, count), emit
 
 
 @intrinsic
-def lanes_below(typingctx, p, count):  # type: ignore[no-untyped-def]
+def lanes_below(typingctx, p, count):
     """The mask of the first `count` lanes of a vector of p's dtype."""
     size = vector_of(p.dtype).lanes
 
-    def emit(context, builder, sig, args):  # type: ignore[no-untyped-def]
+    def emit(context, builder, sig, args):
         return _lanes_below(builder, args[1], size)
 
     return Vector(types.boolean, size)(p, types.int64), emit
 
 
 @intrinsic
-def lane_numbers(typingctx, p):  # type: ignore[no-untyped-def]
+def lane_numbers(typingctx, p):
     """0, 1, 2 ... as 32-bit integers, one for each lane of a vector of p's dtype."""
     vector = Vector(types.int32, vector_of(p.dtype).lanes)
     value = ir.Constant(vector_type(vector), list(range(vector.lanes)))
@@ -359,28 +367,28 @@ def lane_numbers(typingctx, p):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def load_integers(typingctx, p, i, like):  # type: ignore[no-untyped-def]
+def load_integers(typingctx, p, i, like):
     """As many 32-bit integers from p[i] on as a vector of `like`'s pointer dtype has lanes."""
     vector = Vector(types.int32, vector_of(like.dtype).lanes)
 
-    def emit(context, builder, sig, args):  # type: ignore[no-untyped-def]
+    def emit(context, builder, sig, args):
         return load_vector(builder, builder.gep(args[0], [args[1]]), vector_type(vector))
 
     return vector(p, types.int64, like), emit
 
 
 @intrinsic
-def below_unsigned(typingctx, a, b):  # type: ignore[no-untyped-def]
+def below_unsigned(typingctx, a, b):
     """The mask of a < b, both integer vectors (or a scalar b) taken as unsigned."""
 
-    def emit(context, builder, sig, args):  # type: ignore[no-untyped-def]
+    def emit(context, builder, sig, args):
         return builder.icmp_unsigned("<", args[0], _as_vector(context, builder, args[1], b, a))
 
     return Vector(types.boolean, a.lanes)(a, b), emit
 
 
 @intrinsic
-def transpose_block(typingctx, out, out_stride, x, x_stride, rows):  # type: ignore[no-untyped-def]
+def transpose_block(typingctx, out, out_stride, x, x_stride, rows):
     """out[j, i] = x[i, j] for a square block of one vector each way; rows of x from `rows` on count as zeros.
 
     log2(lanes) rounds of pairwise exchanges: round d swaps the off-diagonal blocks of size d x d.
@@ -388,7 +396,7 @@ def transpose_block(typingctx, out, out_stride, x, x_stride, rows):  # type: ign
     vector = vector_of(x.dtype)
     sig = types.void(out, types.int64, x, types.int64, types.int64)
 
-    def emit(context, builder, sig, args):  # type: ignore[no-untyped-def]
+    def emit(context, builder, sig, args):
         out, out_stride, x, x_stride, rows = args
         size, llvm = vector.lanes, vector_type(vector)
         values = []
@@ -404,7 +412,10 @@ def transpose_block(typingctx, out, out_stride, x, x_stride, rows):  # type: ign
             for i in range(size):
                 if not i & distance:
                     a, b = values[i], values[i + distance]
-                    values[i], values[i + distance] = builder.shuffle_vector(a, b, low), builder.shuffle_vector(a, b, high)
+                    values[i], values[i + distance] = (
+                        builder.shuffle_vector(a, b, low),
+                        builder.shuffle_vector(a, b, high),
+                    )
             distance //= 2
         for j, value in enumerate(values):
             store_vector(builder, value, builder.gep(out, [builder.mul(out_stride, ir.Constant(_I64, j))]))
@@ -414,10 +425,10 @@ def transpose_block(typingctx, out, out_stride, x, x_stride, rows):  # type: ign
 
 
 @intrinsic
-def horizontal_sum(typingctx, a):  # type: ignore[no-untyped-def]
+def horizontal_sum(typingctx, a):
     """The sum of all lanes: halves added until one number is left, always in the same order."""
 
-    def emit(context, builder, sig, args):  # type: ignore[no-untyped-def]
+    def emit(context, builder, sig, args):
         value, count = args[0], a.lanes
         while count > 1:
             count //= 2

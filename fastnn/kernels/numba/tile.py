@@ -1,10 +1,10 @@
 """The one register tile under every product, and the loops that cover a matrix with it.
 
-A tile holds up to MAX_ROWS x MAX_VECTORS vectors of C in registers and walks k upwards, each step one fused multiply-add per
-vector: `C[m, n] += A[m, k] * B[k, n]`, A a broadcast scalar, B and C vectors along their contiguous axis. Every element of C is
-therefore one ascending chain over k, whatever the shape of the tile that computed it: its bits depend neither on the tile nor on
-the neighbours. Plain loops compiled by Numba reach 3-30% of the FMA peak; this reaches more than 95% because the accumulators
-never leave their registers.
+A tile holds up to MAX_ROWS x MAX_VECTORS vectors of C in registers and walks k upwards, each step one fused
+multiply-add per vector: `C[m, n] += A[m, k] * B[k, n]`, A a broadcast scalar, B and C vectors along their contiguous
+axis. Every element of C is therefore one ascending chain over k, whatever the shape of the tile that computed it: its
+bits depend neither on the tile nor on the neighbours. Plain loops compiled by Numba reach 3-30% of the FMA peak; this
+reaches more than 95% because the accumulators never leave their registers.
 
     M rows of C and A     N vectors in a row of C and B     K terms of each sum
 """
@@ -44,7 +44,7 @@ def product_symbol(dtype: Any) -> str:
     return f"fastnn_product_{dtype}"
 
 
-def product(c, c_row, a, a_row, a_k, b, b_k, M, N, K, accumulate, floor, h, derivative, c0, c1, c2):  # type: ignore[no-untyped-def]
+def product(c, c_row, a, a_row, a_k, b, b_k, M, N, K, accumulate, floor, h, derivative, c0, c1, c2):
     """C = finish(A B) or, with `accumulate`, finish(C + A B), on pointers; rows of C and B are padded to whole vectors.
 
     c, h        c_row numbers from row to row; h is read only if derivative != NOTHING
@@ -83,13 +83,11 @@ def product(c, c_row, a, a_row, a_k, b, b_k, M, N, K, accumulate, floor, h, deri
 
 
 @intrinsic
-def call_product(
-    typingctx, c, c_row, a, a_row, a_k, b, b_k, M, N, K, accumulate, floor, h, derivative, c0, c1, c2
-):  # type: ignore[no-untyped-def]
+def call_product(typingctx, c, c_row, a, a_row, a_k, b, b_k, M, N, K, accumulate, floor, h, derivative, c0, c1, c2):
     """`product`, compiled once per dtype into an object of its own and called through its symbol."""
     sig = product_signature(c.dtype)
 
-    def emit(context, builder, sig, args):  # type: ignore[no-untyped-def]
+    def emit(context, builder, sig, args):
         function_type = ir.FunctionType(ir.VoidType(), [context.get_value_type(t) for t in sig.args])
         function = cgutils.get_or_insert_function(builder.module, function_type, product_symbol(c.dtype))
         builder.call(function, args)
@@ -99,15 +97,13 @@ def call_product(
 
 
 @intrinsic
-def tile(
-    typingctx, c, c_row, a, a_row, a_k, b, b_k, height, width, terms, start, floor, h, derivative, c0, c1, c2
-):  # type: ignore[no-untyped-def]
+def tile(typingctx, c, c_row, a, a_row, a_k, b, b_k, height, width, terms, start, floor, h, derivative, c0, c1, c2):
     """One tile of `height` rows and `width` vectors: a switch over all shapes, each with its own registers and loop."""
     i, real = types.int64, types.float64
     vector = vector_type(vector_of(c.dtype))
     sig = types.void(c, i, c, i, i, c, i, i, i, i, types.boolean, real, c, i, real, real, real)
 
-    def emit(context, builder, sig, args):  # type: ignore[no-untyped-def]
+    def emit(context, builder, sig, args):
         c, c_row, a, a_row, a_k, b, b_k, height, width, terms, start, floor, h, derivative, c0, c1, c2 = args
         scalars = [context.cast(builder, s, types.float64, sig.args[0].dtype) for s in (floor, c0, c1, c2)]
         done = builder.append_basic_block("tile.done")
@@ -150,7 +146,7 @@ class _Tile:
         loaded = [[load_vector(builder, p, self.vector) for p in row] for row in self._places(c, c_row)]
         builder.branch(ready)
         builder.position_at_end(ready)
-        merged = []
+        merged: list[list[Any]] = []
         for row in loaded:
             merged.append([])
             for value in row:
@@ -172,7 +168,8 @@ class _Tile:
         for phi, value in ((left, terms), (a_offset, _int(0)), (b_place, b)):
             phi.add_incoming(value, before)
         sums = [[builder.phi(self.vector) for _ in row] for row in start]
-        columns = [load_vector(builder, builder.gep(b_place, [_int(v * lanes)]), self.vector) for v in range(self.vectors)]
+        places = [builder.gep(b_place, [_int(v * lanes)]) for v in range(self.vectors)]
+        columns = [load_vector(builder, place, self.vector) for place in places]
         added = []
         for row, row_sums in enumerate(sums):
             scalar = builder.load(builder.gep(a_rows[row], [a_offset]))

@@ -1,7 +1,7 @@
 """exp, log, tanh and sigmoid on vectors, as polynomials; NaN, infinities and both ends of the range come out right.
 
-Coefficients are minimax fits, printed by `python -m bench.minimax`. Bounds in ulp, measured by tests/test_vecmath.py against
-float64 (for float32) and 80-bit arithmetic (for float64):
+Coefficients are minimax fits, printed by `python -m bench.minimax`. Bounds in ulp, measured by tests/test_vecmath.py
+against float64 (for float32) and 80-bit arithmetic (for float64):
 
                float32   float64
     exp           1.0       1.0
@@ -17,8 +17,18 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from .simd import bits, broadcast, fma, from_bits, fused_multiply_add, integers_like, select, shift_right_signed
-from .simd import to_float, vector_type
+from .simd import (
+    bits,
+    broadcast,
+    fma,
+    from_bits,
+    fused_multiply_add,
+    integers_like,
+    select,
+    shift_right_signed,
+    to_float,
+    vector_type,
+)
 
 
 @dataclass(frozen=True)
@@ -66,12 +76,12 @@ def _constants(x: Any) -> _Constants:
 
 
 @intrinsic(prefer_literal=True)
-def constant(typingctx, x, name):  # type: ignore[no-untyped-def]
+def constant(typingctx, x, name):
     """The constant of that name for x's dtype: a vector of it, or of integers where it goes with bit patterns."""
     value = getattr(_constants(x), name.literal_value)
     vector = integers_like(x) if isinstance(value, int) else x
 
-    def emit(context, builder, sig, args):  # type: ignore[no-untyped-def]
+    def emit(context, builder, sig, args):
         llvm = vector_type(vector)
         return ir.Constant(llvm, [ir.Constant(llvm.element, value)] * llvm.count)
 
@@ -79,11 +89,11 @@ def constant(typingctx, x, name):  # type: ignore[no-untyped-def]
 
 
 @intrinsic(prefer_literal=True)
-def polynomial(typingctx, r, name):  # type: ignore[no-untyped-def]
+def polynomial(typingctx, r, name):
     """The polynomial of that name at r, by Horner's scheme: one fused multiply-add per coefficient."""
     coefficients = getattr(_constants(r), name.literal_value)
 
-    def emit(context, builder, sig, args):  # type: ignore[no-untyped-def]
+    def emit(context, builder, sig, args):
         llvm = args[0].type
         *lower, value = (broadcast(builder, ir.Constant(llvm.element, c), llvm) for c in coefficients)
         for coefficient in reversed(lower):
@@ -94,18 +104,18 @@ def polynomial(typingctx, r, name):  # type: ignore[no-untyped-def]
 
 
 @njit(error_model="numpy")
-def absolute(x):  # type: ignore[no-untyped-def]
+def absolute(x):
     return from_bits(bits(x) & constant(x, "magnitude"), x)
 
 
 @njit(error_model="numpy")
-def _power_of_two(n, like):  # type: ignore[no-untyped-def]
+def _power_of_two(n, like):
     """2**n for integers n in the normal range."""
     return from_bits((n + constant(like, "bias")) << constant(like, "fraction_bits"), like)
 
 
 @njit(error_model="numpy")
-def _reduce(x):  # type: ignore[no-untyped-def]
+def _reduce(x):
     """n and e**r - 1 where x = n ln 2 + r and |r| <= ln 2 / 2."""
     magic = constant(x, "round_magic")
     shifted = fma(x, 1.4426950408889634074, magic)
@@ -115,7 +125,7 @@ def _reduce(x):  # type: ignore[no-untyped-def]
 
 
 @njit(error_model="numpy")
-def exp(x):  # type: ignore[no-untyped-def]
+def exp(x):
     """e**x: infinity and zero beyond the range, subnormal results included."""
     low, high = constant(x, "exp_low"), constant(x, "exp_high")
     n, e = _reduce(select(x < low, low, select(x > high, high, x)))
@@ -126,7 +136,7 @@ def exp(x):  # type: ignore[no-untyped-def]
 
 
 @njit(error_model="numpy")
-def exp_nonpositive(x):  # type: ignore[no-untyped-def]
+def exp_nonpositive(x):
     """e**x for x <= 0: cheaper than `exp`, and zero where the result would be subnormal."""
     low = constant(x, "exp_normal")
     n, e = _reduce(select(x < low, low, x))
@@ -135,7 +145,7 @@ def exp_nonpositive(x):  # type: ignore[no-untyped-def]
 
 
 @njit(error_model="numpy")
-def log(x):  # type: ignore[no-untyped-def]
+def log(x):
     """The natural logarithm of a normal positive number: x = 2**k (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)]."""
     pattern = bits(x)
     k = shift_right_signed(pattern - constant(x, "sqrt_half"), constant(x, "fraction_bits"))
@@ -151,14 +161,14 @@ def log(x):  # type: ignore[no-untyped-def]
 
 
 @njit(error_model="numpy")
-def log1p_unit(x):  # type: ignore[no-untyped-def]
+def log1p_unit(x):
     """log(1 + x) for 0 <= x <= 1: the logarithm of the rounded sum, plus what the rounding lost over that sum."""
     total = x + 1.0
     return log(total) + (x - (total - 1.0)) / total
 
 
 @njit(error_model="numpy")
-def tanh(x):  # type: ignore[no-untyped-def]
+def tanh(x):
     """(e**2a - 1) / (e**2a + 1) with a = |x| and the sign put back; e**2a - 1 without cancellation."""
     a = absolute(x)
     one = constant(x, "tanh_one")
@@ -170,7 +180,7 @@ def tanh(x):  # type: ignore[no-untyped-def]
 
 
 @njit(error_model="numpy")
-def sigmoid(x):  # type: ignore[no-untyped-def]
+def sigmoid(x):
     """With e = e**-|x|: 1 / (1 + e) for x >= 0 and e / (1 + e) below, so that nothing overflows."""
     e = exp_nonpositive(absolute(x) * -1.0)
     return select(x < 0.0, e, 1.0) / (e + 1.0)

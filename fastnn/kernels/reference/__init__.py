@@ -1,7 +1,8 @@
-"""The reference kernels: each operation in plain NumPy, written to be read. They define what the compiled kernels compute.
+"""The reference kernels: each operation in plain NumPy, written to be read. They define what the compiled kernels
+compute.
 
-Arrays come as views of their logical shape, without padding; a kernel writes into the arrays it is given, changes nothing else
-and returns nothing.
+Arrays come as views of their logical shape, without padding; a kernel writes into the arrays it is given, changes
+nothing else and returns nothing.
 """
 
 from . import activations, data, dense, dropout, losses, normalization, optimizers

@@ -1,5 +1,5 @@
-"""Dropout with a counter-based generator: whether an element is kept depends on its place and the step's key alone, so the
-backward pass needs no stored mask and a resumed run equals an unbroken one.
+"""Dropout with a counter-based generator: whether an element is kept depends on its place and the step's key alone, so
+the backward pass needs no stored mask and a resumed run equals an unbroken one.
 """
 
 from typing import Any
@@ -23,8 +23,9 @@ def hash32(x: Array) -> Array:
     return x ^ (x >> np.uint32(14))
 
 
-def kept(features: int, rows: int, key: int, threshold: int) -> Array:
+def kept(shape: tuple[int, ...], key: int, threshold: int) -> Array:
     """(F, B) bool: hash32(hash32(f ^ key) + b) < threshold, in unsigned 32-bit arithmetic."""
+    features, rows = shape
     feature = hash32(np.arange(features, dtype=np.uint32) ^ np.uint32(key & 0xFFFFFFFF))
     return hash32(feature[:, None] + np.arange(rows, dtype=np.uint32)) < np.uint32(threshold)
 
@@ -41,7 +42,7 @@ def dropout_forward(y: Array, x: Array, key: int, threshold: int, scale: float) 
 
     Srivastava et al. 2014, in the inverted form (PyTorch, Keras): inference does nothing.
     """
-    y[...] = np.where(kept(*x.shape, key, threshold), x * x.dtype.type(scale), 0)
+    y[...] = np.where(kept(x.shape, key, threshold), x * x.dtype.type(scale), 0)
 
 
 @operation(writes="dx[F,B]", reads="dy[F,B]", scalars="key:int threshold:int scale")
@@ -52,4 +53,4 @@ def dropout_backward(dx: Array, dy: Array, key: int, threshold: int, scale: floa
     dy         (F, B)  read
     key, threshold, scale   as in `dropout_forward`
     """
-    dx[...] = np.where(kept(*dy.shape, key, threshold), dy * dy.dtype.type(scale), 0)
+    dx[...] = np.where(kept(dy.shape, key, threshold), dy * dy.dtype.type(scale), 0)

@@ -1,5 +1,5 @@
-"""Losses: value and gradient in one pass. `scale` is 1 / (number of terms averaged), so that the gradient is that of the mean
-and the values of several batches add up.
+"""Losses: value and gradient in one pass. `scale` is 1 / (number of terms averaged), so that the gradient is that of
+the mean and the values of several batches add up.
 
     B rows of the batch     C outputs of the network
 """

@@ -1,6 +1,6 @@
 """Batch normalisation over the rows of a batch, one mean and variance for each feature.
 
-    F features     B rows of the batch
+F features     B rows of the batch
 """
 
 from typing import Any
@@ -32,8 +32,9 @@ def batch_norm_forward(
     eps                        added to the variance
     momentum                   weight of this batch in the running statistics
 
-    Ioffe and Szegedy 2015. As PyTorch: the batch is normalised by the biased variance (division by B), the running variance
-    takes the unbiased one (division by B - 1; Keras takes the biased). With one row the biased one is taken for both.
+    Ioffe and Szegedy 2015. As PyTorch: the batch is normalised by the biased variance (division by B), the running
+    variance takes the unbiased one (division by B - 1; Keras takes the biased). With one row the biased one is taken
+    for both.
     """
     rows = x.shape[1]
     real = x.dtype.type

@@ -1,8 +1,8 @@
 """Optimizer updates, one pass over the flat parameters of a model, in place; in order of complexity.
 
     N numbers     param, grad and the moments are flat arrays of the same dtype
-Hyper-parameters arrive in double precision and are rounded to the array's dtype once; so is 1 - beta, which computed in float32
-would be off by 1e-5.
+Hyper-parameters arrive in double precision and are rounded to the array's dtype once; so is 1 - beta, which computed in
+float32 would be off by 1e-5.
 """
 
 from typing import Any
@@ -31,8 +31,9 @@ def momentum_update(param: Array, momentum_buffer: Array, grad: Array, lr: float
     param, momentum_buffer  (N,)  read and written
     grad                    (N,)  read
 
-    Polyak 1964 in PyTorch's form: the rate multiplies the whole velocity, so that a change of rate acts at once (Sutskever et
-    al. 2013 put it inside: v = momentum v - lr g). The buffer starts at zero, which gives PyTorch's first step, buffer = grad.
+    Polyak 1964 in PyTorch's form: the rate multiplies the whole velocity, so that a change of rate acts at once
+    (Sutskever et al. 2013 put it inside: v = momentum v - lr g). The buffer starts at zero, which gives PyTorch's first
+    step, buffer = grad.
     """
     real = param.dtype.type
     momentum_buffer *= real(momentum)
@@ -89,8 +90,8 @@ def adam_update(
     step_size                    lr / (1 - beta1**t), t counted from 1
     sqrt_bias_correction2        sqrt(1 - beta2**t)
 
-    Kingma and Ba 2015, Algorithm 1: eps outside the root, after bias correction (as PyTorch, optax; Keras and scikit-learn
-    place it before the correction).
+    Kingma and Ba 2015, Algorithm 1: eps outside the root, after bias correction (as PyTorch, optax; Keras and
+    scikit-learn place it before the correction).
     """
     real = param.dtype.type
     exp_avg += real(1 - beta1) * (grad - exp_avg)
