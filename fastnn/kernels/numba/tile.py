@@ -18,7 +18,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ..cpu import vector_registers
-from .simd import at, broadcast, fused_multiply_add, lanes, load_vector, store_vector, vector_of, vector_type
+from .simd import address, at, broadcast, fused_multiply_add, lanes, load_vector, store_vector, vector_of, vector_type
 
 # 8 x 3 accumulators, 3 vectors of B and one broadcast fill 32 registers; 6 x 2 fill 16. 12 x 2 spills.
 MAX_ROWS, MAX_VECTORS = (8, 3) if vector_registers() == 32 else (6, 2)
@@ -57,7 +57,8 @@ def product(c, c_row, a, a_row, a_k, b, b_k, M, N, K, accumulate, floor, h, deri
     row_parts = (M + MAX_ROWS - 1) // MAX_ROWS
     vectors, wider = N // column_parts, N % column_parts
     rows, taller = M // row_parts, M % row_parts
-    block = K_BLOCK if K > K_BLOCK_FROM and a_k != 1 else K
+    in_place = derivative != NOTHING and address(h) == address(c)  # partial sums would overwrite h before it is read
+    block = K_BLOCK if K > K_BLOCK_FROM and a_k != 1 and not in_place else K
     k = types.int64(0)
     while k < K:
         terms = min(block, K - k)
