@@ -28,7 +28,7 @@ def test_train_digits_reaches_96_percent_and_reports(run):
     )
 
 
-@pytest.mark.parametrize(("name", "least"), [("iris", 0.8), ("wine", 0.9), ("breast_cancer", 0.92), ("digits", 0.96)])
+@pytest.mark.parametrize(("name", "least"), [("iris", 0.85), ("wine", 0.9), ("breast_cancer", 0.92), ("digits", 0.96)])
 def test_bundled_classification_sets_are_learnt(run, name, least):
     code, out, _ = run("train", name, "--seed", 3, "--quiet")
     assert code == 0
@@ -255,7 +255,19 @@ def test_task_is_told_from_the_target_and_can_be_overruled(run):
 
 def test_network_options_reach_the_network(run):
     code, out, _ = run(
-        *("train", "iris", "--hidden", "7,5", "--activation", "tanh", "--batch-norm", "--dropout", 0.1),
+        *(
+            "train",
+            "iris",
+            "--hidden",
+            "7,5",
+            "--activation",
+            "tanh",
+            "--init",
+            "he_normal",
+            "--batch-norm",
+            "--dropout",
+            0.1,
+        ),
         *(
             "--dtype",
             "float64",

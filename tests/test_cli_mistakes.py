@@ -39,6 +39,7 @@ def test_wrong_commands_and_options(fails, run):
         ("--optimizer", "adm", "'adam'"),
         ("--loss", "cross_entrpy", "'cross_entropy'"),
         ("--activation", "rely", "'relu'"),
+        ("--init", "he_normel", "'he_normal'"),
         ("--backend", "nomba", "'numba'"),
     ],
 )

