@@ -146,7 +146,7 @@ def exp_nonpositive(x):
 
 @njit(error_model="numpy")
 def log(x):
-    """The natural logarithm of a normal positive number: x = 2**k (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)]."""
+    """The natural logarithm of a normal positive number, infinity or NaN: x = 2**k (1 + f), 1 + f in [sqrt(1/2), sqrt(2)]."""
     pattern = bits(x)
     k = shift_right_signed(pattern - constant(x, "sqrt_half"), constant(x, "fraction_bits"))
     f = from_bits(pattern - (k << constant(x, "fraction_bits")), x) - 1.0
@@ -157,7 +157,7 @@ def log(x):
     correction = s * fma(z, polynomial(z, "log"), half_square)
     exponent = to_float(k, x)
     low = fma(exponent, constant(x, "minus_ln2_low"), half_square - correction)
-    return fma(exponent, -constant(x, "minus_ln2_high"), f - low)
+    return select(x < float("inf"), fma(exponent, -constant(x, "minus_ln2_high"), f - low), x)
 
 
 @njit(error_model="numpy")
