@@ -54,6 +54,8 @@ class Operation:
     arrays: tuple[Array, ...]
     scalars: tuple[Scalar, ...]
     reference: Callable[..., None]
+    in_place: tuple[str, str] | None = None
+    """The array that is written and the one, read, that it may be: the same memory, shape and strides."""
 
     @property
     def sizes(self) -> tuple[str, ...]:
@@ -99,11 +101,14 @@ class Operation:
 OPERATIONS: dict[str, Operation] = {}
 
 
-def operation(*, writes: str = "", updates: str = "", reads: str = "", scalars: str = "") -> Callable[..., Any]:
+def operation(
+    *, writes: str = "", updates: str = "", reads: str = "", scalars: str = "", in_place: str = ""
+) -> Callable[..., Any]:
     """Enters a reference kernel into the table.
 
     writes, updates, reads   arrays as "name[axes]" or "name[axes]:dtype", "name?[axes]" if it may be None
     scalars                  "name" for a float, "name:int" for an integer
+    in_place                 "written=read" if these two may be the same array
     """
 
     def enter(function: Callable[..., None]) -> Callable[..., None]:
@@ -113,7 +118,8 @@ def operation(*, writes: str = "", updates: str = "", reads: str = "", scalars: 
             for text in group.split()
         )
         scalar = tuple(Scalar(text.split(":")[0], text.endswith(":int")) for text in scalars.split())
-        entry = Operation(function.__name__, arrays, scalar, function)
+        written, _, read = in_place.partition("=")
+        entry = Operation(function.__name__, arrays, scalar, function, (written, read) if in_place else None)
         declared = tuple(inspect.signature(function).parameters)
         if declared != entry.operands:
             raise TypeError(f"{function.__name__}{declared}: the declaration names {entry.operands}")

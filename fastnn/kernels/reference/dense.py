@@ -31,7 +31,7 @@ def dense_forward(y: Array, x: Array, weight: Array, floor: float) -> None:
     np.maximum(y, y.dtype.type(floor), out=y)
 
 
-@operation(writes="dx[I,B]", reads="dy[O,B] weight[O,I] x?[I,B]", scalars="derivative:int c0 c1 c2")
+@operation(writes="dx[I,B]", reads="dy[O,B] weight[O,I] x?[I,B]", scalars="derivative:int c0 c1 c2", in_place="dx=x")
 def dense_backward_input(
     dx: Array, dy: Array, weight: Array, x: Array | None, derivative: int, c0: float, c1: float, c2: float
 ) -> None:

@@ -13,7 +13,7 @@ from ..table import operation
 Array = np.ndarray[Any, Any]
 
 
-@operation(writes="dz[C,B] loss[1]:float64", reads="z[C,B] labels[B]:int32", scalars="scale")
+@operation(writes="dz[C,B] loss[1]:float64", reads="z[C,B] labels[B]:int32", scalars="scale", in_place="dz=z")
 def cross_entropy(dz: Array, loss: Array, z: Array, labels: Array, scale: float) -> None:
     """Softmax cross-entropy of logits against integer labels: loss = scale * sum_b (logsumexp(z_b) - z_b[label_b]) and
     dz = scale * (softmax(z) - onehot(labels)).
@@ -28,7 +28,7 @@ def cross_entropy(dz: Array, loss: Array, z: Array, labels: Array, scale: float)
     As PyTorch's `cross_entropy(reduction="mean")`.
     """
     rows = np.arange(len(labels))
-    shifted = z - z.max(axis=0)
+    shifted = z - z.max(axis=0, initial=-np.inf)
     e = np.exp(shifted)
     total = e.sum(axis=0)
     loss[0] = scale * np.sum(np.log(total) - shifted[labels, rows], dtype=np.float64)
@@ -37,7 +37,7 @@ def cross_entropy(dz: Array, loss: Array, z: Array, labels: Array, scale: float)
     dz[labels, rows] -= real(scale)
 
 
-@operation(writes="dz[C,B] loss[1]:float64", reads="z[C,B] targets[C,B]", scalars="scale")
+@operation(writes="dz[C,B] loss[1]:float64", reads="z[C,B] targets[C,B]", scalars="scale", in_place="dz=z")
 def mse(dz: Array, loss: Array, z: Array, targets: Array, scale: float) -> None:
     """Mean squared error: loss = scale * sum (z - targets)**2 and dz = 2 scale (z - targets).
 
@@ -54,7 +54,7 @@ def mse(dz: Array, loss: Array, z: Array, targets: Array, scale: float) -> None:
     dz[...] = difference * z.dtype.type(2 * scale)
 
 
-@operation(writes="dz[C,B] loss[1]:float64", reads="z[C,B] targets[C,B]", scalars="scale")
+@operation(writes="dz[C,B] loss[1]:float64", reads="z[C,B] targets[C,B]", scalars="scale", in_place="dz=z")
 def bce(dz: Array, loss: Array, z: Array, targets: Array, scale: float) -> None:
     """Binary cross-entropy on logits: loss = scale * sum (max(z, 0) - z t + log(1 + exp(-|z|))) and
     dz = scale (sigmoid(z) - t).

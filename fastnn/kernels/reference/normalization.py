@@ -47,7 +47,9 @@ def batch_norm_forward(
     running_var += real(momentum) * (var * real(rows / max(rows - 1, 1)) - running_var)
 
 
-@operation(writes="y[F,B]", reads="x[F,B] gamma[F] beta[F] running_mean[F] running_var[F]", scalars="eps")
+@operation(
+    writes="y[F,B]", reads="x[F,B] gamma[F] beta[F] running_mean[F] running_var[F]", scalars="eps", in_place="y=x"
+)
 def batch_norm_inference(
     y: Array, x: Array, gamma: Array, beta: Array, running_mean: Array, running_var: Array, eps: float
 ) -> None:
@@ -62,7 +64,7 @@ def batch_norm_inference(
     y[...] = (x - running_mean[:, None]) * (gamma * inv_std)[:, None] + beta[:, None]
 
 
-@operation(writes="dx[F,B] dgamma[F] dbeta[F]", reads="dy[F,B] x[F,B] gamma[F] mean[F] inv_std[F]")
+@operation(writes="dx[F,B] dgamma[F] dbeta[F]", reads="dy[F,B] x[F,B] gamma[F] mean[F] inv_std[F]", in_place="dx=dy")
 def batch_norm_backward(
     dx: Array, dgamma: Array, dbeta: Array, dy: Array, x: Array, gamma: Array, mean: Array, inv_std: Array
 ) -> None:
