@@ -37,17 +37,18 @@ def _int(value: int) -> ir.Constant:
 
 def product_signature(dtype: Any) -> Any:
     p, i = types.CPointer(dtype), types.int64
-    return types.void(p, i, p, i, i, p, i, i, i, i, i, types.float64, p, i, *[types.float64] * 3)
+    return types.void(p, i, p, i, i, p, i, i, i, i, i, types.float64, p, i, i, *[types.float64] * 3)
 
 
 def product_symbol(dtype: Any) -> str:
     return f"fastnn_product_{dtype}"
 
 
-def product(c, c_row, a, a_row, a_k, b, b_k, M, N, K, accumulate, floor, h, derivative, c0, c1, c2):
+def product(c, c_row, a, a_row, a_k, b, b_k, M, N, K, accumulate, floor, h, h_row, derivative, c0, c1, c2):
     """C = finish(A B) or, with `accumulate`, finish(C + A B), on pointers; rows of C and B are padded to whole vectors.
 
-    c, h        c_row numbers from row to row; h is read only if derivative != NOTHING
+    c           c_row numbers from row to row
+    h           h_row numbers from row to row; read only if derivative != NOTHING; may be c
     a           a_row from m to m, a_k from k to k
     b           b_k from k to k
     finish(v)   max(v, floor);  v where h > 0 else 0  (WHERE_POSITIVE);  v * (c0 + c1 h + c2 h**2)  (QUADRATIC)
@@ -76,7 +77,7 @@ def product(c, c_row, a, a_row, a_k, b, b_k, M, N, K, accumulate, floor, h, deri
                 corner = m * c_row + n * lane
                 tile(
                     at(c, corner), c_row, at(a, m * a_row + k * a_k), a_row, a_k, b_tile, b_k, height, width, terms,
-                    start, tile_floor, at(h, corner), tile_derivative, c0, c1, c2,
+                    start, tile_floor, at(h, m * h_row + n * lane), h_row, tile_derivative, c0, c1, c2,
                 )  # fmt: skip
                 m += height
             n += width
@@ -84,7 +85,9 @@ def product(c, c_row, a, a_row, a_k, b, b_k, M, N, K, accumulate, floor, h, deri
 
 
 @intrinsic
-def call_product(typingctx, c, c_row, a, a_row, a_k, b, b_k, M, N, K, accumulate, floor, h, derivative, c0, c1, c2):
+def call_product(
+    typingctx, c, c_row, a, a_row, a_k, b, b_k, M, N, K, accumulate, floor, h, h_row, derivative, c0, c1, c2
+):
     """`product`, compiled once per dtype into an object of its own and called through its symbol."""
     sig = product_signature(c.dtype)
 
@@ -98,14 +101,16 @@ def call_product(typingctx, c, c_row, a, a_row, a_k, b, b_k, M, N, K, accumulate
 
 
 @intrinsic
-def tile(typingctx, c, c_row, a, a_row, a_k, b, b_k, height, width, terms, start, floor, h, derivative, c0, c1, c2):
+def tile(
+    typingctx, c, c_row, a, a_row, a_k, b, b_k, height, width, terms, start, floor, h, h_row, derivative, c0, c1, c2
+):
     """One tile of `height` rows and `width` vectors: a switch over all shapes, each with its own registers and loop."""
     i, real = types.int64, types.float64
     vector = vector_type(vector_of(c.dtype))
-    sig = types.void(c, i, c, i, i, c, i, i, i, i, types.boolean, real, c, i, real, real, real)
+    sig = types.void(c, i, c, i, i, c, i, i, i, i, types.boolean, real, c, i, i, real, real, real)
 
     def emit(context, builder, sig, args):
-        c, c_row, a, a_row, a_k, b, b_k, height, width, terms, start, floor, h, derivative, c0, c1, c2 = args
+        c, c_row, a, a_row, a_k, b, b_k, height, width, terms, start, floor, h, h_row, derivative, c0, c1, c2 = args
         scalars = [context.cast(builder, s, types.float64, sig.args[0].dtype) for s in (floor, c0, c1, c2)]
         done = builder.append_basic_block("tile.done")
         shape = builder.add(builder.mul(width, _int(MAX_ROWS + 1)), height)
@@ -118,7 +123,7 @@ def tile(typingctx, c, c_row, a, a_row, a_k, b, b_k, height, width, terms, start
                 one = _Tile(builder, vector, rows, vectors)
                 start_values = one.starting_values(c, c_row, start)
                 sums = one.accumulate(a, a_row, a_k, b, b_k, terms, start_values)
-                one.finish(sums, c, c_row, scalars[0], h, derivative, scalars[1:])
+                one.finish(sums, c, c_row, scalars[0], h, h_row, derivative, scalars[1:])
                 builder.branch(done)
         builder.position_at_end(done)
         return context.get_dummy_value()
@@ -189,7 +194,9 @@ class _Tile:
         builder.position_at_end(after)
         return added
 
-    def finish(self, sums: Any, c: Any, c_row: Any, floor: Any, h: Any, derivative: Any, coefficients: Any) -> None:
+    def finish(
+        self, sums: Any, c: Any, c_row: Any, floor: Any, h: Any, h_row: Any, derivative: Any, coefficients: Any
+    ) -> None:
         builder, zero = self.builder, ir.Constant(self.vector, None)
         places = self._places(c, c_row)
         done = builder.append_basic_block("stored")
@@ -210,7 +217,7 @@ class _Tile:
         store_all([[builder.select(builder.fcmp_ordered("<", v, low), low, v) for v in row] for row in sums])
 
         builder.position_at_end(positive)
-        outputs = [[load_vector(builder, p, self.vector) for p in row] for row in self._places(h, c_row)]
+        outputs = [[load_vector(builder, p, self.vector) for p in row] for row in self._places(h, h_row)]
         store_all(
             [
                 [builder.select(builder.fcmp_ordered(">", y, zero), v, zero) for v, y in zip(row, ys, strict=True)]
@@ -220,7 +227,7 @@ class _Tile:
 
         builder.position_at_end(quadratic)
         k0, k1, k2 = (broadcast(builder, k, self.vector) for k in coefficients)
-        outputs = [[load_vector(builder, p, self.vector) for p in row] for row in self._places(h, c_row)]
+        outputs = [[load_vector(builder, p, self.vector) for p in row] for row in self._places(h, h_row)]
 
         def slope(y: Any) -> Any:
             return fused_multiply_add(builder, fused_multiply_add(builder, k2, y, k1), y, k0)
