@@ -38,7 +38,8 @@ class Predictor:
         program = self._program(tile)
         calls = np.empty((len(starts), 2), np.int64)
         calls[:] = program.calls("gather", "output")
-        given: dict[str, Column] = {"X": X, "order": Window(np.arange(rows), starts), "outputs": Window(outputs, starts)}
+        order, out = Window(np.arange(rows), starts), Window(outputs, starts)
+        given: dict[str, Column] = {"X": X, "order": order, "outputs": out}
         program.runner.run(Passes(calls, np.minimum(tile, rows - starts), given))
         return np.ascontiguousarray(outputs)
 
