@@ -25,6 +25,15 @@ def name() -> str:
     return str(llvm.get_host_cpu_name())
 
 
+def target() -> tuple[str, str]:
+    """The CPU and the features, in LLVM's words, that code is made for: this machine's, or those of a lower level."""
+    import llvmlite.binding as llvm
+
+    if isa() == best_isa():
+        return name(), str(llvm.get_host_cpu_features().flatten())
+    return {"avx2": "x86-64-v3", "baseline": "x86-64"}[isa()], ""
+
+
 def best_isa() -> str:
     """The highest level that this CPU has."""
     found = features()

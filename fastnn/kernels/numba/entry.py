@@ -15,7 +15,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from .. import objects
+from .. import cpu, objects
 from ..table import OPERATIONS, Operation
 from . import loop, tile
 
@@ -110,9 +110,9 @@ def object_code(function: Callable[..., None], signature: Any, symbol: str) -> b
     function_in_module = module.get_function(inner)
     function_in_module.linkage = "internal"
     function_in_module.add_function_attribute("alwaysinline")
-    cpu, features = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+    processor, features = cpu.target()
     machine = llvm.Target.from_default_triple().create_target_machine(
-        cpu=cpu, features=features, opt=3, codemodel="jitdefault", jit=True
+        cpu=processor, features=features, opt=3, codemodel="jitdefault", jit=True
     )
     passes = llvm.create_new_module_pass_manager()
     passes.add_always_inliner_pass()
