@@ -152,7 +152,7 @@ class Trainer:
         rows, outputs = len(data), self.model.parameters.outputs
         out = padded_matrix(rows, outputs, self.model.dtype)
         given = {"X": data, "order": np.arange(rows), "outputs": out, **self.dropout_keys(np.array([self.step_count]))}
-        program = self.program(rows, with_loss=False)
+        program = self._parts(rows)
         self._one_pass(program, "gather", "forward", rows, given)
         self._one_pass(program, "output", "output", rows, given)
         self._forward_rows = rows
@@ -173,12 +173,12 @@ class Trainer:
         copy[...] = given
         self._forward_rows = 0
         columns = {"doutputs": copy, "accumulate": 0, **self.dropout_keys(np.array([self.step_count]))}
-        self._one_pass(self.program(rows, with_loss=False), "loss", "backward", rows, columns)
+        self._one_pass(self._parts(rows), "loss", "backward", rows, columns)
 
     def step(self) -> None:
         """One optimizer update with the gradients of the last `backward`."""
         scalars = per_step(self.optimizer.scalars(np.array([self.step_count + 1.0]), self._lr), np.zeros(1, np.int64))
-        self._one_pass(self.program(self.batch_size, with_loss=False), "update", "update", 0, scalars)
+        self._one_pass(self._parts(self.batch_size), "update", "update", 0, scalars)
         self.step_count += 1
 
     # ---- plans ----
@@ -191,6 +191,13 @@ class Trainer:
             plan = compile_training(self.model.layers, self.model.parameters, loss, self.optimizer, rows)
             self._programs[key] = Program(plan, self._arenas, self.backend, batches)
         return self._programs[key]
+
+    def _parts(self, rows: int) -> Program:
+        """The plan without a loss; batches of many sizes share a few plans, each for twice the rows of the one before."""
+        capacity = 16
+        while capacity < rows:
+            capacity *= 2
+        return self.program(capacity, with_loss=False)
 
     def tile_rows(self, rows: int) -> int:
         """How many of the rows of a full batch one pass takes."""
