@@ -1,11 +1,13 @@
 """Every kernel on plain NumPy arrays, with checks: `fastnn.ops.<name>(..., backend="auto")`.
 
 The names, the order of the arguments and what is written where are those of the reference kernels;
-`help(fastnn.ops.adam_update)` shows them. Arrays may have any strides; those that are written are written in place, and
-nothing is returned:
+`help(fastnn.ops.adam_update)` shows them. Arrays may have any strides and byte order; those that are written are written
+in place, and nothing is returned:
 
-    ops.adam_update(param, exp_avg, exp_avg_sq, grad, step_size=1e-3, beta1=0.9, beta2=0.999, eps=1e-8,
-    sqrt_bias_correction2=1.0)
+    ops.sgd_update(param, grad, lr=0.01)
+
+What does not fit is refused before anything is changed: TypeError for a wrong kind of argument, ValueError for a wrong
+value or shape. An array that is read may overlap one that is written and counts as it was before the call.
 
 Compiled kernels work directly on arrays whose contiguous axis is the last one and a whole number of vectors long (16
 float32 at AVX-512); others are copied to padded memory and back.
@@ -13,7 +15,7 @@ float32 at AVX-512); others are copied to padded memory and back.
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,7 +24,7 @@ from . import checks
 from .kernels import OPERATIONS, Operation, backends, objects
 from .kernels.cpu import vector_bytes
 from .kernels.table import Array as Operand
-from .kernels.table import argument_words
+from .kernels.table import Scalar, argument_words
 from .plan.arena import aligned_zeros, padded_matrix
 
 Array = np.ndarray[Any, Any]
@@ -31,13 +33,20 @@ Array = np.ndarray[Any, Any]
 _TRANSPOSED = {("dense_backward_weight", "x")}
 # Square blocks are read and written: arrays need room behind their last row.
 _NEED_SPARE_ROWS = {"rows_to_features", "features_to_rows"}
+# These touch nothing behind the end of a row, so that it need not be a whole number of vectors.
+_NEED_NO_PADDING = {"gather_rows", "gather_labels"}
+# Nothing can be computed for no rows: they have no mean.
+_NEED_ROWS = {"batch_norm_forward"}
 # Operands whose entries are indices, and the axis of another operand that bounds them.
 _INDICES = {"order": "R", "labels": "C"}
+# What an integer scalar may be, by its name.
+_RANGES = {"accumulate": (0, 1), "derivative": (0, 2), "key": (0, 2**32 - 1), "threshold": (0, 2**32 - 1)}
+_INT64 = (-(2**63), 2**63 - 1)
 
 
 def __getattr__(name: str) -> Callable[..., None]:
     if name not in OPERATIONS:
-        raise AttributeError(f"fastnn.ops has no operation {name!r}; there are {', '.join(sorted(OPERATIONS))}")
+        raise AttributeError(f"fastnn.ops: {checks.unknown_name('operation', name, OPERATIONS)}")
     return _function(name)
 
 
@@ -53,12 +62,15 @@ def _function(name: str) -> Callable[..., None]:
 
     @functools.wraps(entry.reference)
     def run(*args: Any, backend: str = "auto", **kwargs: Any) -> None:
-        arguments = signature.bind(*args, **kwargs).arguments
+        try:
+            arguments = signature.bind(*args, **kwargs).arguments
+        except TypeError as error:
+            raise TypeError(f"{name}: {error}; expected {name}({', '.join(signature.parameters)})") from None
         kernels = backends.resolve(backend)
         dtype = _check(entry, arguments)
+        arguments |= _copies_of_overlapping(entry, arguments)
         if kernels == "reference":
-            with np.errstate(all="ignore"):
-                entry.reference(**arguments)
+            _run_reference(entry, arguments)
         else:
             _run_compiled(entry, arguments, dtype)
 
@@ -66,49 +78,78 @@ def _function(name: str) -> Callable[..., None]:
     return run
 
 
-def _check(entry: Operation, arguments: dict[str, Any]) -> np.dtype[Any]:
+def _check(entry: Operation, arguments: Mapping[str, Any]) -> np.dtype[Any]:
     """Refuses what a kernel must not meet; the floating-point dtype of the call."""
     dtype: np.dtype[Any] | None = None
     for array in entry.arrays:
         value = arguments[array.name]
-        if value is None and array.optional:
+        if value is None and array.optional and not arguments.get("derivative"):
             continue
         if not isinstance(value, np.ndarray):
             raise TypeError(f"{entry.name}: {array.name} is a {type(value).__name__}, expected a NumPy array")
-        if array.dtype is None:
-            dtype = dtype or value.dtype
-            if value.dtype not in (np.float32, np.float64) or not value.dtype.isnative:
-                raise _wrong_dtype(entry, array, value, "native float32 or float64")
-        if value.dtype != array.type(dtype or value.dtype):
-            raise _wrong_dtype(entry, array, value, str(array.type(dtype or value.dtype)))
+        native = value.dtype.newbyteorder("=")
+        if array.dtype is None and dtype is None:
+            if native not in (np.float32, np.float64):
+                raise TypeError(f"{entry.name}: {array.name} has dtype {value.dtype}, expected float32 or float64")
+            dtype = native
+        expected = array.type(dtype or native)
+        if native != expected:
+            raise TypeError(f"{entry.name}: {array.name} has dtype {value.dtype}, expected {expected}")
         if array.access != "reads" and not value.flags.writeable:
             raise ValueError(f"{entry.name}: {array.name} is read-only, but the operation writes it")
     for scalar in entry.scalars:
-        value = arguments[scalar.name]
-        if scalar.integer:
-            checks.integer(entry.name, scalar.name, value)
-        elif not isinstance(value, (int, float, np.floating, np.integer)):
-            raise TypeError(f"{entry.name}: {scalar.name} is a {type(value).__name__}, expected a number")
+        _check_scalar(entry, scalar, arguments[scalar.name])
     sizes = entry.size_of(arguments)
+    if entry.name in _NEED_ROWS and not sizes["B"]:
+        raise ValueError(f"{entry.name}: B is 0, expected at least one row")
     for name, axis in _INDICES.items():
         indices = arguments.get(name)
         if indices is None or axis not in sizes or not indices.size:
             continue
-        if indices.min() < 0 or indices.max() >= sizes[axis]:
-            raise ValueError(f"{entry.name}: {name} has entries outside [0, {sizes[axis]})")
-    assert dtype is not None or entry.name == "gather_labels"
+        wrong = (indices < 0) | (indices >= sizes[axis])
+        if wrong.any():
+            place = int(np.argmax(wrong))
+            raise ValueError(f"{entry.name}: {name}[{place}] is {indices[place]}, expected 0 to {sizes[axis] - 1}")
     return dtype or np.dtype(np.float32)
 
 
-def _wrong_dtype(entry: Operation, operand: Operand, value: Array, expected: str) -> TypeError:
-    return TypeError(f"{entry.name}: {operand.name} has dtype {value.dtype}, expected {expected}")
+def _check_scalar(entry: Operation, scalar: Scalar, value: Any) -> None:
+    if scalar.integer:
+        checks.integer(entry.name, scalar.name, value, *_RANGES.get(scalar.name, _INT64))
+    elif isinstance(value, bool) or not isinstance(value, (int, float, np.floating, np.integer)):
+        raise TypeError(f"{entry.name}({scalar.name}={value!r}): {scalar.name} must be a number")
+
+
+def _copies_of_overlapping(entry: Operation, arguments: Mapping[str, Any]) -> dict[str, Array]:
+    """Copies of what is read and overlaps what is written, unless the operation may work in place on the two."""
+    given = [(array, arguments[array.name]) for array in entry.arrays if arguments[array.name] is not None]
+    copies = {}
+    for index, (written, target) in enumerate(given):
+        if written.access == "reads":
+            continue
+        for other, value in given[index + 1 :]:
+            if not np.may_share_memory(target, value):
+                continue
+            if other.access == "reads":
+                if (written.name, other.name) != entry.in_place or not _same_view(target, value):
+                    copies[other.name] = value.copy()
+            elif np.shares_memory(target, value):
+                raise ValueError(f"{entry.name}: {written.name} and {other.name} overlap, but both are written")
+    return copies
+
+
+def _same_view(a: Array, b: Array) -> bool:
+    return a.ctypes.data == b.ctypes.data and (a.shape, a.strides, a.dtype) == (b.shape, b.strides, b.dtype)
+
+
+def _run_reference(entry: Operation, arguments: Mapping[str, Any]) -> None:
+    with np.errstate(all="ignore"):
+        entry.reference(**arguments)
 
 
 def _run_compiled(entry: Operation, arguments: dict[str, Any], dtype: np.dtype[Any]) -> None:
-    sizes = entry.size_of(arguments)
-    if 0 in sizes.values() and entry.name != "dense_forward":
-        with np.errstate(all="ignore"):
-            entry.reference(**arguments)  # nothing to compute, but a sum over nothing is still written
+    if 0 in entry.size_of(arguments).values():
+        _run_reference(entry, arguments)  # kernels need something to do, but a sum over nothing is still written
         return
     if all(array.axes == ("N",) for array in entry.arrays):
         _run_flat(entry, arguments, dtype)
@@ -124,9 +165,9 @@ def _run_compiled(entry: Operation, arguments: dict[str, Any], dtype: np.dtype[A
 def _run_flat(entry: Operation, arguments: dict[str, Any], dtype: np.dtype[Any]) -> None:
     """Elementwise over one axis: whole vectors in place, the rest in a padded copy."""
     lanes = vector_bytes() // dtype.itemsize
-    length = next(iter(entry.size_of(arguments).values()))
-    arrays = {a.name: arguments[a.name] for a in entry.arrays}
-    whole = length // lanes * lanes if all(v.flags.c_contiguous for v in arrays.values()) else 0
+    arrays: dict[str, Array] = {a.name: arguments[a.name] for a in entry.arrays}
+    length = entry.size_of(arguments)["N"]
+    whole = length // lanes * lanes if all(map(_usable, arrays.values())) else 0
     if whole:
         _call(entry, {**arguments, **{name: value[:whole] for name, value in arrays.items()}}, dtype)
     if whole < length:
@@ -144,20 +185,24 @@ def _prepared(entry: Operation, operand: Operand, value: Array | None) -> Array 
     if (entry.name, operand.name) in _TRANSPOSED:
         return _padded_copy(value.T).T
     whole_vectors = value.shape[-1] % (vector_bytes() // value.itemsize) == 0
+    room = entry.name in _NEED_NO_PADDING or (whole_vectors and entry.name not in _NEED_SPARE_ROWS)
+    return value if room and _usable(value) else _padded_copy(value)
+
+
+def _usable(value: Array) -> bool:
+    """Whether a compiled kernel can read the array's rows where they are."""
     contiguous = value.strides[-1] == value.itemsize and (value.ndim == 1 or value.strides[0] >= 0)
-    if whole_vectors and contiguous and entry.name not in _NEED_SPARE_ROWS:
-        return value
-    return _padded_copy(value)
+    return contiguous and value.dtype.isnative and value.flags.aligned
 
 
 def _padded_copy(value: Array) -> Array:
     """A copy with room for whole vectors behind each row, and for a whole block behind the last."""
+    dtype = value.dtype.newbyteorder("=")
     if value.ndim == 2:
-        rows, columns = value.shape
-        copy = padded_matrix(rows, columns, value.dtype)
+        copy = padded_matrix(*value.shape, dtype)
     else:
         size = (len(value) * value.itemsize // vector_bytes() + 1) * vector_bytes()
-        copy = aligned_zeros(size).view(value.dtype)[: len(value)]
+        copy = aligned_zeros(size).view(dtype)[: len(value)]
     copy[...] = value
     return copy
 
