@@ -1,8 +1,8 @@
 """Every kernel on plain NumPy arrays, with checks: `fastnn.ops.<name>(..., backend="auto")`.
 
 The names, the order of the arguments and what is written where are those of the reference kernels;
-`help(fastnn.ops.adam_update)` shows them. Arrays may have any strides and byte order; those that are written are written
-in place, and nothing is returned:
+`help(fastnn.ops.adam_update)` shows them. Arrays may have any strides and byte order; those that are written are
+written in place, and nothing is returned:
 
     ops.sgd_update(param, grad, lr=0.01)
 
@@ -199,7 +199,8 @@ def _padded_copy(value: Array) -> Array:
     """A copy with room for whole vectors behind each row, and for a whole block behind the last."""
     dtype = value.dtype.newbyteorder("=")
     if value.ndim == 2:
-        copy = padded_matrix(*value.shape, dtype)
+        rows, columns = value.shape
+        copy = padded_matrix(rows, columns, dtype)
     else:
         size = (len(value) * value.itemsize // vector_bytes() + 1) * vector_bytes()
         copy = aligned_zeros(size).view(dtype)[: len(value)]
