@@ -48,7 +48,8 @@ ACTIVATIONS = {
 
 def get_activation(name: str | None) -> ActivationSpec:
     """The activation of that name; None is the identity."""
-    spec = ACTIVATIONS.get(name or "identity")
-    if spec is None:
+    if name is None:
+        return ACTIVATIONS["identity"]
+    if not isinstance(name, str) or name not in ACTIVATIONS:
         raise unknown_name("activation", name, ACTIVATIONS)
-    return spec
+    return ACTIVATIONS[name]

@@ -7,6 +7,7 @@ Python.
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 CHUNK_SECONDS = 0.05
-_FIRST_PASSES = 16  # of a stretch whose speed is not known yet
+_FIRST_PASSES = 1  # of a program whose speed is not known yet
+_GATHERED_AT_ONCE = 64  # tiles of a full batch, between which Ctrl-C arrives
 _KEPT_BYTES = 2**30  # a full batch larger than this is gathered anew in every step
-_PASSES_OF_A_STEP = 2**20  # dropout counters: step * this + pass within the step
 
 
 class NonFiniteLoss(ArithmeticError):
@@ -39,6 +40,10 @@ class NonFiniteLoss(ArithmeticError):
             f"the loss is {losses[step]} at step {step}: training diverged; "
             "a lower learning rate or standardised data may help"
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A worker of a process pool sends its exceptions pickled; by default the class would get the message alone.
+        return type(self), (self.step, self.losses), {"args": self.args}
 
 
 class Bound:
@@ -77,32 +82,24 @@ class Bound:
         tiles = len(starts)
         kept = self._keep_batches(tiles)
         program = self._trainer.program(int(rows[0]), batches=tiles if kept else 1)
-        first = "forward" if kept else "gather"
         if kept:
-            given, _ = self._given(_Steps(self._all_rows, starts, starts, rows, starts, rows))
-            gather = _repeated(program.calls("gather", "gather"), tiles)
-            program.runner.run(Passes(gather, rows, given, batch=np.arange(tiles)))
-        calls = np.tile(_repeated(program.calls(first, "backward"), tiles), (steps, 1))
-        calls[tiles - 1 :: tiles] = program.calls(first, "update")
-        step_of = np.repeat(np.arange(steps), tiles)
+            self._gather(program, starts, rows)
+        calls = np.tile(_repeated(program.calls("forward" if kept else "gather", "backward"), tiles), (steps, 1))
+        calls[tiles - 1 :: tiles, 1] = program.calls("update", "update")[1]
         batch = np.tile(np.arange(tiles), steps) if kept else None
         averaged = np.full(steps * tiles, self.rows)
+        step_of = np.repeat(np.arange(steps), tiles)
         starts, rows = np.tile(starts, steps), np.tile(rows, steps)
-        losses = self._run(program, _Steps(self._all_rows, calls, starts, rows, step_of, averaged, batch))
-        return losses.reshape(steps, tiles).sum(axis=1)
+        return self._run(program, _Steps(self._all_rows, calls, starts, rows, step_of, averaged, batch))
 
     def differentiate(self) -> float:
-        """The loss over all rows; its gradient is in the trainer's gradients then. Nothing else is changed."""
+        """The loss over all rows, with the dropout masks of the first step; its gradient is in the trainer's gradients."""
         starts, rows = self._tiles()
         program = self._trainer.program(int(rows[0]))
         calls = _repeated(program.calls("gather", "backward"), len(starts))
-        same_step = np.zeros(len(starts), np.int64)
-        given, losses = self._given(
-            _Steps(self._all_rows, calls, starts, rows, same_step, np.full(len(starts), self.rows))
-        )
-        given |= self._trainer.dropout_keys(np.arange(len(starts)))
-        program.runner.run(Passes(calls, rows, given))
-        return float(losses.sum())
+        one_step = np.zeros(len(starts), np.int64)
+        steps = _Steps(self._all_rows, calls, starts, rows, one_step, np.full(len(starts), self.rows))
+        return float(self._run(program, steps, training=False)[0])
 
     # ---- passes ----
 
@@ -116,49 +113,59 @@ class Bound:
         """Whether a full batch may be kept in the layout of its passes, which takes some two copies of the data."""
         return tiles == 1 or 2 * (self._X.nbytes + self._y.nbytes) <= _KEPT_BYTES
 
-    def _given(self, steps: "_Steps") -> tuple[dict[str, Column], Array]:
-        """Data, row order, losses and scale of a stretch of passes, and the array that will hold the losses."""
-        passes = len(steps.starts)
-        losses = np.zeros(passes)
-        outputs = self._trainer.model.parameters.outputs
-        given: dict[str, Column] = {
-            "X": self._X, "y": self._y,
-            "order": Window(steps.order, steps.starts),
-            "loss": Window(losses, np.arange(passes), 1),
-            "scale": PerPass(1.0 / self._loss.terms(steps.averaged, outputs)),
-            "accumulate": PerPass((_index_within_step(steps.step_of) > 0).astype(np.int64)),
-        }  # fmt: skip
-        return given, losses
+    def _gather(self, program: Program, starts: Array, rows: Array) -> None:
+        """Fetches each tile of a full batch into a batch of its own."""
+        for first in range(0, len(starts), _GATHERED_AT_ONCE):
+            own = slice(first, first + _GATHERED_AT_ONCE)
+            given: dict[str, Column] = {"X": self._X, "y": self._y, "order": Window(self._all_rows, starts[own])}
+            calls = _repeated(program.calls("gather", "gather"), len(rows[own]))
+            program.runner.run(Passes(calls, rows[own], given, batch=np.arange(len(starts))[own]))
 
-    def _run(self, program: Program, steps: "_Steps") -> Array:
-        """Runs passes in chunks."""
-        losses = np.empty(0)
-        first, total = 0, len(steps.starts)
+    def _run(self, program: Program, steps: "_Steps", training: bool = True) -> Array:
+        """Runs passes in chunks and returns the loss of each step; a chunk may end within a step, whose gradients wait.
+
+        training   there is an update at the end of each step; a loss that is not finite is an error
+        """
+        self._trainer.abandon_step()
+        losses = np.zeros(len(steps.starts))
+        first, total = 0, len(losses)
         while first < total:
             seconds = program.seconds_per_pass
             count = _FIRST_PASSES if seconds is None else max(1, int(CHUNK_SECONDS / seconds))
-            last = _end_of_step(steps.step_of, min(first + count, total))
-            done = self._run_chunk(program, steps.part(first, last))
-            losses = done if first == 0 else np.concatenate([losses, done])
-            if not np.isfinite(done).all():
-                raise NonFiniteLoss(int(steps.step_of[np.argmax(~np.isfinite(losses))]), losses)
+            last = min(first + count, total)
+            self._run_chunk(program, steps, slice(first, last), losses, training)
+            finite = np.isfinite(losses[first:last])
+            if training and not finite.all():
+                step = int(steps.step_of[first + int(np.argmin(finite))])
+                raise NonFiniteLoss(step, _by_step(losses[:last], steps.step_of[:last]))
             first = last
-        return losses
+        return _by_step(losses, steps.step_of)
 
-    def _run_chunk(self, program: Program, steps: "_Steps") -> Array:
+    def _run_chunk(self, program: Program, steps: "_Steps", own: slice, losses: Array, training: bool) -> None:
+        """Runs some of the passes; their losses go to their places in `losses`."""
         trainer = self._trainer
-        given, losses = self._given(steps)
-        step_of = steps.step_of - steps.step_of[0]
-        count = int(step_of[-1]) + 1
-        given |= per_step(trainer.optimizer.scalars(trainer.step_count + 1.0 + np.arange(count), trainer.lr), step_of)
-        given |= trainer.dropout_keys((trainer.step_count + step_of) * _PASSES_OF_A_STEP + _index_within_step(step_of))
+        step_of, place, rows = steps.step_of[own] - steps.step_of[own.start], steps.place[own], steps.rows[own]
+        start = trainer.step_count if training else 0
+        given: dict[str, Column] = {
+            "X": self._X, "y": self._y,
+            "order": Window(steps.order, steps.starts[own]),
+            "loss": Window(losses, np.arange(own.start, own.stop), 1),
+            "scale": PerPass(1.0 / self._loss.terms(steps.averaged[own], trainer.model.parameters.outputs)),
+            "accumulate": PerPass((place > 0).astype(np.int64)),
+            **trainer.dropout_keys(start + step_of, place),
+        }  # fmt: skip
+        done = 0
+        if training:
+            numbers = start + 1.0 + np.arange(step_of[-1] + 1)
+            given |= per_step(trainer.optimizer.scalars(numbers, trainer.lr), step_of)
+            done = int(np.count_nonzero(steps.ends[own]))
+        batch = None if steps.batch is None else steps.batch[own]
         begin = time.perf_counter()
         try:
-            program.runner.run(Passes(steps.calls, steps.rows, given, steps.batch))
+            program.runner.run(Passes(steps.calls[own], rows, given, batch))
         finally:
-            trainer.step_count += count
-        program.seconds_per_pass = max((time.perf_counter() - begin) / len(steps.rows), 1e-9)
-        return losses
+            trainer.step_count += done
+        program.seconds_per_pass = max((time.perf_counter() - begin) / len(rows), 1e-9)
 
 
 @dataclass(frozen=True)
@@ -179,12 +186,22 @@ class _Steps:
     averaged: Array
     batch: Array | None = None
 
-    def part(self, first: int, last: int) -> "_Steps":
-        own = slice(first, last)
-        batch = None if self.batch is None else self.batch[own]
-        return _Steps(
-            self.order, self.calls[own], self.starts[own], self.rows[own], self.step_of[own], self.averaged[own], batch
-        )
+    @cached_property
+    def ends(self) -> Array:
+        """Whether a pass is the last of its step."""
+        return np.append(self.step_of[1:] != self.step_of[:-1], True)
+
+    @cached_property
+    def place(self) -> Array:
+        """0, 1, 2 ... for the passes of each step."""
+        index = np.arange(len(self.step_of))
+        begins = np.append(True, self.ends[:-1])
+        return index - np.maximum.accumulate(np.where(begins, index, 0))
+
+
+def _by_step(losses: Array, step_of: Array) -> Array:
+    """The losses of passes, added up by step."""
+    return np.bincount(step_of, weights=losses)
 
 
 def _repeated(calls: tuple[int, int], passes: int) -> Array:
@@ -196,17 +213,3 @@ def per_step(scalars: Mapping[str, float | Array], step_of: Array) -> dict[str, 
     return {
         name: PerPass(value[step_of]) if isinstance(value, np.ndarray) else value for name, value in scalars.items()
     }
-
-
-def _end_of_step(step_of: Array, last: int) -> int:
-    """`last`, moved on to the end of the step that it falls into."""
-    while last < len(step_of) and step_of[last] == step_of[last - 1]:
-        last += 1
-    return last
-
-
-def _index_within_step(step_of: Array) -> Array:
-    """0, 1, 2 ... for the passes of each step."""
-    place = np.arange(len(step_of))
-    first = np.r_[True, step_of[1:] != step_of[:-1]]
-    return place - np.maximum.accumulate(np.where(first, place, 0))

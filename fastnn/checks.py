@@ -44,7 +44,7 @@ def number(
         if isinstance(value, (bool, np.bool_, str)):
             raise TypeError
         result = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise TypeError(f"{owner}({argument}={value!r}): {argument} must be a number") from None
     bounds = [
         (minimum is None or result >= minimum, f"at least {minimum}"),
@@ -120,7 +120,10 @@ def labels(y: Any, classes: int, name: str = "y") -> Array:
 
 def row_numbers(order: Any, rows: int, batch_size: int, name: str = "order") -> Array:
     """order as int64, (rows,) or (steps, batch), every entry in [0, rows)."""
-    array = np.asarray(order)
+    try:
+        array = np.asarray(order)
+    except ValueError as error:
+        raise ValueError(f"{name}: cannot be made an array ({error})") from None
     if array.dtype.kind not in "iu":
         raise TypeError(f"{name}: has dtype {array.dtype}, expected row numbers as integers")
     if array.ndim not in (1, 2) or array.size == 0:

@@ -139,6 +139,6 @@ def get_optimizer(optimizer: "str | Optimizer") -> Optimizer:
     """The optimizer of that name with its defaults, or the optimizer itself."""
     if isinstance(optimizer, Optimizer):
         return optimizer
-    if optimizer not in OPTIMIZERS:
+    if not isinstance(optimizer, str) or optimizer not in OPTIMIZERS:
         raise checks.unknown_name("optimizer", optimizer, OPTIMIZERS)
     return OPTIMIZERS[optimizer]()

@@ -4,7 +4,9 @@ A plan is compiled for a number of rows; a trainer keeps one for its batch size,
 run in chunks of some 50 ms, between which Ctrl-C arrives and the loss is looked at; within a chunk there is no Python.
 """
 
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -18,15 +20,13 @@ from .plan.arena import Parameters, aligned_zeros, padded_matrix
 from .plan.compiler import compile_training, tile_rows
 from .plan.plan import Plan
 from .plan.program import Program
-from .plan.runner import Passes, PerPass
+from .plan.runner import Column, Passes, PerPass
 from .randomness import step_keys
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = ["Bound", "Model", "NonFiniteLoss", "Trainer"]
 
 Array = np.ndarray[Any, Any]
+_PASSES_OF_A_STEP = 2**20  # dropout counters: step * this + place within the step
 
 
 class Model(Protocol):
@@ -37,6 +37,15 @@ class Model(Protocol):
     dtype: np.dtype[Any]
     parameters: Parameters
     seed: int
+
+
+@dataclass(frozen=True)
+class _Forward:
+    """What `backward` needs to know of the last `forward`."""
+
+    program: Program
+    rows: int
+    keys: Mapping[str, Column]
 
 
 class Trainer:
@@ -63,7 +72,8 @@ class Trainer:
         self._lr = self.optimizer.lr
         self.step_count = 0
         self._programs: dict[tuple[bool, int, int], Program] = {}
-        self._forward_rows = 0  # of the last forward() that backward() has not used yet
+        self._forward: _Forward | None = None  # what backward() may use, once
+        self._differentiated: Program | None = None  # whose gradients step() may use, once
         parameters = model.parameters
         self._arenas = {
             "parameters": parameters.arena,
@@ -88,7 +98,7 @@ class Trainer:
 
     @property
     def gradients(self) -> list[Array]:
-        """Copies of the gradients of the last step or backward pass, in the order of `model.get_weights()`."""
+        """Copies of the gradients of the last step or backward pass, in the order of `model.parameters.entries`."""
         return [entry.value.copy() for entry in self.model.parameters.views(self._arenas["gradients"])]
 
     def reset(self) -> None:
@@ -140,8 +150,10 @@ class Trainer:
         bound = self.bind(X, y)
         parameters.unflatten(vector)
         before = parameters.state.copy()
-        value = bound.differentiate()
-        parameters.state[...] = before
+        try:
+            value = bound.differentiate()
+        finally:
+            parameters.state[...] = before
         return value, parameters.flatten(self._arenas["gradients"]).astype(np.float64)
 
     # ---- the parts, for those who bring their own loop or loss ----
@@ -151,11 +163,12 @@ class Trainer:
         data = checks.features(X, self.model.parameters.inputs, self.model.dtype)
         rows, outputs = len(data), self.model.parameters.outputs
         out = padded_matrix(rows, outputs, self.model.dtype)
-        given = {"X": data, "order": np.arange(rows), "outputs": out, **self.dropout_keys(np.array([self.step_count]))}
+        keys = self.dropout_keys(np.array([self.step_count]), np.zeros(1, np.int64))
         program = self._parts(rows)
-        self._one_pass(program, "gather", "forward", rows, given)
-        self._one_pass(program, "output", "output", rows, given)
-        self._forward_rows = rows
+        self.abandon_step()
+        self._one_pass(program, "gather", "forward", rows, {"X": data, "order": np.arange(rows), **keys})
+        self._one_pass(program, "output", "output", rows, {"outputs": out})
+        self._forward = _Forward(program, rows, keys)
         return out.copy()
 
     def backward(self, doutputs: Any) -> None:
@@ -163,23 +176,32 @@ class Trainer:
 
         They are in `gradients` afterwards, and `step` uses them.
         """
-        outputs, dtype, rows = self.model.parameters.outputs, self.model.dtype, self._forward_rows
-        if not rows:
+        last = self._forward
+        if last is None:
             raise RuntimeError("backward(): call forward() first; each forward() serves one backward()")
+        outputs, dtype = self.model.parameters.outputs, self.model.dtype
         given = checks.targets(doutputs, outputs, dtype, "doutputs", allow_nonfinite=True)
-        if len(given) != rows:
-            raise ValueError(f"doutputs: has {len(given)} rows, expected {rows} as in the last forward()")
-        copy = padded_matrix(rows, outputs, dtype)
+        if len(given) != last.rows:
+            raise ValueError(f"doutputs: has {len(given)} rows, expected {last.rows} as in the last forward()")
+        copy = padded_matrix(last.rows, outputs, dtype)
         copy[...] = given
-        self._forward_rows = 0
-        columns = {"doutputs": copy, "accumulate": 0, **self.dropout_keys(np.array([self.step_count]))}
-        self._one_pass(self._parts(rows), "loss", "backward", rows, columns)
+        self.abandon_step()
+        self._one_pass(last.program, "loss", "backward", last.rows, {"doutputs": copy, "accumulate": 0, **last.keys})
+        self._differentiated = last.program
 
     def step(self) -> None:
-        """One optimizer update with the gradients of the last `backward`."""
+        """One optimizer update with the gradients of the last `backward`, which serves one step."""
+        program = self._differentiated
+        if program is None:
+            raise RuntimeError("step(): call backward() first; each backward() serves one step()")
         scalars = per_step(self.optimizer.scalars(np.array([self.step_count + 1.0]), self._lr), np.zeros(1, np.int64))
-        self._one_pass(self._parts(self.batch_size), "update", "update", 0, scalars)
+        self.abandon_step()
+        self._one_pass(program, "update", "update", 0, scalars)
         self.step_count += 1
+
+    def abandon_step(self) -> None:
+        """Whatever `forward` and `backward` have prepared is not used any more."""
+        self._forward, self._differentiated = None, None
 
     # ---- plans ----
 
@@ -193,7 +215,7 @@ class Trainer:
         return self._programs[key]
 
     def _parts(self, rows: int) -> Program:
-        """The plan without a loss; batches of many sizes share a few plans, each for twice the rows of the one before."""
+        """The plan without a loss; batches of many sizes share a few plans, each for twice the rows of the last."""
         capacity = 16
         while capacity < rows:
             capacity *= 2
@@ -203,14 +225,15 @@ class Trainer:
         """How many of the rows of a full batch one pass takes."""
         return tile_rows(rows, self.model.layers, self.model.dtype)
 
-    def dropout_keys(self, counters: Array) -> dict[str, PerPass]:
-        """The dropout keys of passes with these counters (int64), one column for each dropout layer."""
+    def dropout_keys(self, steps: Array, places: Array) -> dict[str, Column]:
+        """The dropout keys of passes, by step, counted from 0, and place in it (int64): a column per layer."""
+        counters = steps * _PASSES_OF_A_STEP + places
         return {
             f"dropout_key{index}": PerPass(step_keys(self.model.seed, index, counters))
             for index, layer in enumerate(self.model.layers)
             if isinstance(layer, Dropout)
         }
 
-    def _one_pass(self, program: Program, first: str, last: str, rows: int, given: "Mapping[str, Any]") -> None:
+    def _one_pass(self, program: Program, first: str, last: str, rows: int, given: Mapping[str, Any]) -> None:
         calls = np.array([program.calls(first, last)], np.int64)
         program.runner.run(Passes(calls, np.array([rows], np.int64), dict(given)))

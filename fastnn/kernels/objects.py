@@ -6,6 +6,7 @@ kernel sources, the versions of Numba and llvmlite, the CPU and the vector width
 is another name. Where no folder can be written the code is kept in memory.
 """
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -30,14 +31,13 @@ compiled: list[str] = []
 @functools.cache
 def cache_folder() -> Path | None:
     """Where object files are kept: FASTNN_CACHE_DIR, else the user's cache folder; None if it cannot be written."""
-    asked = os.environ.get("FASTNN_CACHE_DIR")
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = Path(asked) if asked else base / "fastnn"
+    asked, base = os.environ.get("FASTNN_CACHE_DIR"), os.environ.get("XDG_CACHE_HOME")
     try:
+        folder = Path(asked).expanduser() if asked else Path(base or Path.home() / ".cache") / "fastnn"
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
-    except OSError:
+    except (OSError, RuntimeError):  # RuntimeError: the user has no home
         return None
     return folder
 
@@ -47,7 +47,8 @@ def source_hash() -> str:
     """A hash of all that decides the machine code."""
     digest = hashlib.blake2b(digest_size=12)
     here = Path(__file__).parent
-    for path in sorted([here / "table.py", here / "cpu.py", *here.glob("numba/*.py"), *here.glob("reference/*.py")]):
+    own = [here / name for name in ("table.py", "cpu.py", "objects.py")]
+    for path in sorted([*own, *here.glob("numba/*.py"), *here.glob("reference/*.py")]):
         digest.update(path.name.encode() + path.read_bytes())
     features = ",".join(sorted(cpu.features()))
     versions = [metadata.version("numba"), metadata.version("llvmlite"), sys.version.split()[0]]
@@ -126,12 +127,13 @@ def _compile(name: str, dtype: str) -> tuple[tuple[str, ...], bytes]:
 
 def _write(path: Path, content: bytes) -> None:
     """Whole or not at all; another process may be writing the same file."""
+    temporary = path.with_name(f"{path.name}.{os.urandom(8).hex()}")
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(_checksum(content) + b"\n" + content)
-        os.replace(file.name, path)
-    except OSError:
-        return  # a full disk costs the next process a compilation, no more
+        temporary.write_bytes(_checksum(content) + b"\n" + content)
+        os.replace(temporary, path)
+    except OSError:  # a full disk costs the next process a compilation, no more
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 @functools.cache

@@ -6,6 +6,7 @@ taken in tiles. `Passes` says what each pass is given.
 """
 
 import ctypes
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -147,6 +148,7 @@ class NativeRunner:
         self._kernels = np.array(kernels, np.int64)
         self._first_batch = self._words_array[self._in_batch]
         self._arenas = arenas  # keeps the memory behind the addresses alive
+        self._lock = threading.Lock()  # the words of a run must not meet those of another thread's
         pointer = ctypes.c_void_p
         self._loop = objects.function("loop", "int64", *[pointer] * 4, ctypes.c_int64, pointer, ctypes.c_int64)
 
@@ -187,6 +189,10 @@ class NativeRunner:
         self._places.setdefault(name, []).append(place)
 
     def run(self, passes: Passes) -> None:
+        with self._lock:
+            self._run(passes)
+
+    def _run(self, passes: Passes) -> None:
         """Fixed words are set once; those that differ from pass to pass become columns of the table."""
         places: list[int] = []
         columns: list[Array] = []

@@ -146,7 +146,10 @@ def exp_nonpositive(x):
 
 @njit(error_model="numpy")
 def log(x):
-    """The natural logarithm of a normal positive number, infinity or NaN: x = 2**k (1 + f), 1 + f in [sqrt(1/2), sqrt(2)]."""
+    """The natural logarithm of a normal positive number: x = 2**k (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)].
+
+    Infinity and NaN stay what they are.
+    """
     pattern = bits(x)
     k = shift_right_signed(pattern - constant(x, "sqrt_half"), constant(x, "fraction_bits"))
     f = from_bits(pattern - (k << constant(x, "fraction_bits")), x) - 1.0
