@@ -93,7 +93,7 @@ class Bound:
         return self._run(program, _Steps(self._all_rows, calls, starts, rows, step_of, averaged, batch))
 
     def differentiate(self) -> float:
-        """The loss over all rows, with the dropout masks of the first step; its gradient is in the trainer's gradients."""
+        """The loss over all rows, with the dropout masks of the first step; the trainer then has its gradient."""
         starts, rows = self._tiles()
         program = self._trainer.program(int(rows[0]))
         calls = _repeated(program.calls("gather", "backward"), len(starts))
