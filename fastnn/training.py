@@ -97,12 +97,17 @@ def fit(
     # Plans are made here, so that neither the first epoch's time nor Ctrl-C in it has to do with that.
     if validation is not None:
         validation.rehearse()
-    trainer.program(trainer.tile_rows(batch_size) if full else batch_size)
+    bound = trainer.bind(
+        X, targets, allow_nonfinite=True
+    )  # checked above: a second look is a second pass over the data
+    if full:
+        bound.run_full(0)
+    else:
+        trainer.program(batch_size)
     loop = Loop(
         model,
         trainer,
-        # Checked above: a second look for NaN would be a second pass over the data.
-        trainer.bind(X, targets, allow_nonfinite=True),
+        bound,
         order=Order(rows, bool(shuffle) and not full, model.seed),
         first_epoch=initial_epoch,
         epochs=epochs,
