@@ -56,9 +56,10 @@ def batch_norm_backward(dx, dgamma, dbeta, dy, x, gamma, mean, inv_std, F, B):
         row, grad, out = at(x.data, f * x.stride0), at(dy.data, f * dy.stride0), at(dx.data, f * dx.stride0)
         total, product = splat(row, 0.0), splat(row, 0.0)
         for b in range(0, B, lanes(row)):
-            g = select(lanes_below(row, B - b), load(grad, b), 0.0)
+            valid = lanes_below(row, B - b)
+            g = select(valid, load(grad, b), 0.0)
             total = total + g
-            product = fma(g, (load(row, b) - mean[f]) * inv_std[f], product)
+            product = fma(g, select(valid, (load(row, b) - mean[f]) * inv_std[f], 0.0), product)  # 0 * NaN is NaN
         dbeta[f], dgamma[f] = horizontal_sum(total), horizontal_sum(product)
         slope, from_beta, from_gamma = gamma[f] * inv_std[f], dbeta[f] / B, dgamma[f] / B * inv_std[f]
         for b in range(0, B, lanes(row)):
