@@ -247,8 +247,7 @@ def cells(row: dict[str, Any]) -> list[str]:
     if row["wrong"]:
         return [f"{label}  ANSWERS DISAGREE: {row['wrong']}", *[""] * (len(COLUMNS) + 3)]
     time = row["nanoseconds"]
-    marks = {column: "*" if share > 0.25 else "" for column, share in row["disturbed"].items()}
-    times = [report.number(time.get(column)) + marks.get(column, "") for column in COLUMNS]
+    times = [report.number(time.get(name)) + timing.mark(row["disturbed"].get(name, 0)) for name in COLUMNS]
     fused = f"{time['torch fused'] / time['fastnn']:.2f}" if "torch fused" in time else "-"
     return [label, *times, f"{time['NumPy'] / time['fastnn']:.2f}", fused, missed(row)]
 
@@ -269,7 +268,7 @@ def main() -> int:
     rows = [measure(name, size, 3 if arguments.quick else 11) for name in names for size in sizes]
     headings = ["optimizer, parameters (ns each)", *COLUMNS, "NumPy/fastnn", "torch fused/fastnn", ""]
     print("\n" + report.table(headings, [cells(row) for row in rows]))
-    print("\n*: disturbed, the process had to wait for the CPU in more than a quarter of the rounds")
+    print(f"\n{timing.LEGEND}")
     if arguments.save or not (arguments.quick or arguments.k):
         print(f"saved {report.save('optimizers', header, {'rows': rows}).relative_to(environment.ROOT)}")
     return 1 if any(row["wrong"] for row in rows) else 0

@@ -162,8 +162,7 @@ def cells(row: dict[str, Any]) -> list[str]:
     times = []
     for name in COLUMNS:
         seconds = row["seconds"].get(name)
-        mark = "*" if row["disturbed"].get(name, 0) > 0.25 else ""
-        times.append(report.number(seconds and seconds * 1e6) + mark)
+        times.append(report.number(seconds and seconds * 1e6) + timing.mark(row["disturbed"].get(name, 0)))
     ratio = f"{row['numpy_ratio']:.2f}" + (f" ({row['target']:g})" if row["target"] else "")
     jax = f"{row['jax_ratio']:.2f}" if "jax_ratio" in row else "-"
     verdict = ", ".join(missed(row))
@@ -202,7 +201,7 @@ def main() -> int:
         print(f"[{number}/{len(networks)}] {network.name}", file=sys.stderr, flush=True)
         rows.append(measure(network, 5 if arguments.quick else 15, arguments.backend, not arguments.no_peers))
     print("\n" + show(rows))
-    print("\n*: disturbed, the process had to wait for the CPU in more than a quarter of the rounds")
+    print(f"\n{timing.LEGEND}")
     if arguments.save or not (arguments.quick or arguments.k):
         print(f"saved {report.save('steps', header, {'peaks': peaks, 'rows': rows}).relative_to(environment.ROOT)}")
     return 1 if any(row["wrong"] for row in rows) else 0

@@ -1,8 +1,9 @@
 """Time candidates against each other: interleaved rounds, medians, and a mark where something else was running.
 
-Candidates take turns, a short stretch each, so that a slow minute of the machine meets all of them. The time of a
-candidate is the median over the rounds. A stretch in which the process got clearly less CPU time than wall time passed
-was disturbed by something else on the machine; results with many of them carry a mark.
+Candidates take turns, a short stretch each, so that a slow minute of the machine meets all of them; each turn begins
+with some untimed work, because training is a long run and not a cold start. The time of a candidate is the median over
+the rounds. A stretch in which the process got clearly less CPU time than wall time passed was disturbed by something
+else on the machine; results with many of them carry a mark.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 DISTURBED = 1.1  # wall time over CPU time of a stretch from which it counts as disturbed
-STRETCH = 0.03  # seconds that one turn of a candidate should take
+STRETCH = 0.05  # seconds that one turn of a candidate should take
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,13 @@ class Timing:
     best: float
     disturbed: float
 
-    @property
-    def mark(self) -> str:
-        return "*" if self.disturbed > 0.25 else ""
+
+def mark(disturbed: float) -> str:
+    """What stands behind a number of which that share of the rounds was disturbed."""
+    return "*" if disturbed > 0.25 else ""
+
+
+LEGEND = "*: disturbed, the process had to wait for the CPU in more than a quarter of the rounds"
 
 
 def interleaved(
@@ -41,7 +46,9 @@ def interleaved(
     The number of units a turn is set once, after a warm-up, so that a turn takes about `stretch` seconds. It is a
     multiple of `least[name]` (1 when not given), for candidates that are compiled for a fixed number.
     """
-    units = {name: _units(candidate, stretch, (least or {}).get(name, 1)) for name, candidate in candidates.items()}
+    least = dict.fromkeys(candidates, 1) | dict(least or {})
+    units = {name: _units(candidate, stretch, least[name]) for name, candidate in candidates.items()}
+    warm_up = {name: -(-units[name] // (5 * step)) * step for name, step in least.items()}
     walls: dict[str, list[float]] = {name: [] for name in candidates}
     disturbed = dict.fromkeys(candidates, 0)
     collecting = gc.isenabled()
@@ -49,6 +56,7 @@ def interleaved(
     try:
         for _ in range(rounds):
             for name, candidate in candidates.items():
+                candidate(warm_up[name])  # not timed: brings the candidate's own data back into the caches
                 cpu, wall = time.process_time(), time.perf_counter()
                 candidate(units[name])
                 wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
