@@ -1,0 +1,78 @@
+"""Networks that tests of plans, trainers and gradients share: mixes of layers in which a mistake about memory shows.
+
+A value may be overwritten by what follows it only if nobody needs it again; the mixes put every kind of layer before
+and behind every other that keeps, replaces or passes on its input.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from fastnn import Activation, BatchNorm, Dense, Dropout, Sequential
+
+Array = np.ndarray[Any, Any]
+LOSSES = ("cross_entropy", "mse", "bce")
+BACKENDS = ("numba", "reference")
+
+
+def mixes(width: int, outputs: int) -> dict[str, list[Any]]:
+    """Layers by name, hidden layers of that width."""
+    last = Dense(outputs)
+    return {
+        "one layer": [last],
+        "no bias": [Dense(width, "relu", bias=False), Dense(width, "tanh", bias=False), Dense(outputs, bias=False)],
+        "relu": [Dense(width, "relu"), Dense(width, "relu"), last],
+        "tanh": [Dense(width, "tanh"), Dense(width, "tanh"), last],
+        "sigmoid": [Dense(width, "sigmoid"), Dense(width, "sigmoid"), last],
+        "linear": [Dense(width), Dense(width), last],
+        "relu last": [Dense(width, "tanh"), Dense(outputs, "relu")],
+        "sigmoid last": [Dense(width, "relu"), Dense(outputs, "sigmoid")],
+        "identity first and between": [Activation("identity"), Dense(width, "tanh"), Activation("identity"), last],
+        "activation first": [Activation("tanh"), Dense(width, "relu"), last],
+        "activation after linear": [Dense(width), Activation("relu"), Dense(width), Activation("sigmoid"), last],
+        "activation after activation": [Dense(width, "sigmoid"), Activation("tanh"), Activation("relu"), last],
+        "activation last": [Dense(width, "relu"), last, Activation("tanh")],
+        "dropout first": [Dropout(0.3), Dense(width, "relu"), last],
+        "dropout after tanh": [Dense(width, "tanh"), Dropout(0.3), last],
+        "dropout twice": [Dense(width), Dropout(0.2), Dropout(0.3), last],
+        "dropout of nothing": [Dense(width, "relu"), Dropout(0.0), Dense(width, "sigmoid"), Dropout(0.0), last],
+        "dropout last": [Dense(width, "relu"), last, Dropout(0.25)],
+        "batch norm first": [BatchNorm(), Dense(width, "relu"), last],
+        "batch norm after relu": [Dense(width, "relu"), BatchNorm(), last],
+        "batch norm before relu": [Dense(width, bias=False), BatchNorm(), Activation("relu"), last],
+        "batch norm twice": [Dense(width, "tanh"), BatchNorm(), BatchNorm(momentum=0.5), last],
+        "batch norm last": [Dense(width, "sigmoid"), last, BatchNorm()],
+        "all kinds": [
+            Dense(width, "relu"), BatchNorm(), Activation("tanh"), Dropout(0.2), Dense(width, "sigmoid"), Dropout(0.1),
+            BatchNorm(), Activation("identity"), last,
+        ],
+    }  # fmt: skip
+
+
+MIXES = tuple(mixes(1, 1))
+
+
+def network(name: str, inputs: int, width: int, outputs: int, dtype: str = "float64", seed: int = 3) -> Sequential:
+    """One of the mixes; biases are drawn too, so that no unit sits on the kink of a ReLU."""
+    model = Sequential(mixes(width, outputs)[name], inputs=inputs, dtype=dtype, seed=seed)
+    generator = np.random.default_rng(seed)
+    for entry in model.parameters.entries:
+        if entry.kind in ("bias", "gamma", "beta"):
+            entry.value[...] += generator.standard_normal(entry.shape) / 4
+    return model
+
+
+def data(loss: str, rows: int, inputs: int, outputs: int, dtype: str = "float64", seed: int = 5) -> tuple[Array, Array]:
+    """X (rows, inputs) and targets that fit the loss."""
+    generator = np.random.default_rng([seed, rows, inputs, outputs])
+    X = generator.standard_normal((rows, inputs)).astype(dtype)
+    if loss == "cross_entropy":
+        return X, generator.integers(0, outputs, rows).astype(np.int32)
+    if loss == "bce":
+        return X, generator.random((rows, outputs)).astype(dtype)
+    return X, generator.standard_normal((rows, outputs)).astype(dtype)
+
+
+def numbers(model: Sequential) -> Array:
+    """Parameters and running statistics as one vector, padding left out."""
+    return np.concatenate([weight.ravel() for weight in model.get_weights()] or [np.empty(0)])
