@@ -7,7 +7,6 @@ Python.
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,7 +67,7 @@ class Bound:
         rows = np.minimum(batch_size, len(flat) - starts)
         program = self._trainer.program(self._trainer.batch_size)
         calls = _repeated(program.calls("gather", "update"), len(starts))
-        return self._run(program, _Steps(flat, calls, starts, rows, np.arange(len(starts)), rows))
+        return self._run(program, _Steps(flat, calls, starts, rows, 1))
 
     def run_full(self, steps: int) -> Array:
         """Trains for that many steps, each on all rows, and returns their losses, (steps,) float64.
@@ -87,18 +86,15 @@ class Bound:
         calls = np.tile(_repeated(program.calls("forward" if kept else "gather", "backward"), tiles), (steps, 1))
         calls[tiles - 1 :: tiles, 1] = program.calls("update", "update")[1]
         batch = np.tile(np.arange(tiles), steps) if kept else None
-        averaged = np.full(steps * tiles, self.rows)
-        step_of = np.repeat(np.arange(steps), tiles)
         starts, rows = np.tile(starts, steps), np.tile(rows, steps)
-        return self._run(program, _Steps(self._all_rows, calls, starts, rows, step_of, averaged, batch))
+        return self._run(program, _Steps(self._all_rows, calls, starts, rows, tiles, batch))
 
     def differentiate(self) -> float:
         """The loss over all rows, with the dropout masks of the first step; the trainer then has its gradient."""
         starts, rows = self._tiles()
         program = self._trainer.program(int(rows[0]))
         calls = _repeated(program.calls("gather", "backward"), len(starts))
-        one_step = np.zeros(len(starts), np.int64)
-        steps = _Steps(self._all_rows, calls, starts, rows, one_step, np.full(len(starts), self.rows))
+        steps = _Steps(self._all_rows, calls, starts, rows, len(starts))
         return float(self._run(program, steps, training=False)[0])
 
     # ---- passes ----
@@ -114,12 +110,16 @@ class Bound:
         return tiles == 1 or 2 * (self._X.nbytes + self._y.nbytes) <= _KEPT_BYTES
 
     def _gather(self, program: Program, starts: Array, rows: Array) -> None:
-        """Fetches each tile of a full batch into a batch of its own."""
+        """Fetches each tile of a full batch into a batch of its own, unless the program still has them."""
+        if program.gathered is self:
+            return
+        program.gathered = None
         for first in range(0, len(starts), _GATHERED_AT_ONCE):
             own = slice(first, first + _GATHERED_AT_ONCE)
             given: dict[str, Column] = {"X": self._X, "y": self._y, "order": Window(self._all_rows, starts[own])}
             calls = _repeated(program.calls("gather", "gather"), len(rows[own]))
             program.runner.run(Passes(calls, rows[own], given, batch=np.arange(len(starts))[own]))
+        program.gathered = self
 
     def _run(self, program: Program, steps: "_Steps", training: bool = True) -> Array:
         """Runs passes in chunks and returns the loss of each step; a chunk may end within a step, whose gradients wait.
@@ -136,29 +136,30 @@ class Bound:
             self._run_chunk(program, steps, slice(first, last), losses, training)
             finite = np.isfinite(losses[first:last])
             if training and not finite.all():
-                step = int(steps.step_of[first + int(np.argmin(finite))])
-                raise NonFiniteLoss(step, _by_step(losses[:last], steps.step_of[:last]))
+                step = (first + int(np.argmin(finite))) // steps.tiles
+                raise NonFiniteLoss(step, _by_step(losses[:last], steps.tiles))
             first = last
-        return _by_step(losses, steps.step_of)
+        return _by_step(losses, steps.tiles)
 
     def _run_chunk(self, program: Program, steps: "_Steps", own: slice, losses: Array, training: bool) -> None:
         """Runs some of the passes; their losses go to their places in `losses`."""
-        trainer = self._trainer
-        step_of, place, rows = steps.step_of[own] - steps.step_of[own.start], steps.place[own], steps.rows[own]
+        trainer, rows = self._trainer, steps.rows[own]
+        index = np.arange(own.start, own.stop)
+        step, place = divmod(index, steps.tiles)
         start = trainer.step_count if training else 0
         given: dict[str, Column] = {
             "X": self._X, "y": self._y,
             "order": Window(steps.order, steps.starts[own]),
-            "loss": Window(losses, np.arange(own.start, own.stop), 1),
-            "scale": PerPass(1.0 / self._loss.terms(steps.averaged[own], trainer.model.parameters.outputs)),
-            "accumulate": PerPass((place > 0).astype(np.int64)),
-            **trainer.dropout_keys(start + step_of, place),
+            "loss": Window(losses, index, 1),
+            "scale": self._scale(rows, steps.tiles),
+            "accumulate": PerPass((place > 0).astype(np.int64)) if steps.tiles > 1 else 0,
+            **trainer.dropout_keys(start + step - step[0], place),
         }  # fmt: skip
         done = 0
         if training:
-            numbers = start + 1.0 + np.arange(step_of[-1] + 1)
-            given |= per_step(trainer.optimizer.scalars(numbers, trainer.lr), step_of)
-            done = int(np.count_nonzero(steps.ends[own]))
+            numbers = start + 1.0 + np.arange(step[-1] - step[0] + 1)
+            given |= per_step(trainer.optimizer.scalars(numbers, trainer.lr), step - step[0])
+            done = int(own.stop // steps.tiles - own.start // steps.tiles)
         batch = None if steps.batch is None else steps.batch[own]
         begin = time.perf_counter()
         try:
@@ -167,6 +168,15 @@ class Bound:
             trainer.step_count += done
         program.seconds_per_pass = max((time.perf_counter() - begin) / len(rows), 1e-9)
 
+    def _scale(self, rows: Array, tiles: int) -> Column:
+        """1 / (terms of the mean) for each pass: over all rows where a step has several passes, else over its own."""
+        outputs = self._trainer.model.parameters.outputs
+        if tiles > 1:
+            return 1.0 / float(self._loss.terms(self.rows, outputs))
+        if rows[0] == rows[-1]:  # only the last batch can be smaller
+            return 1.0 / float(self._loss.terms(int(rows[0]), outputs))
+        return PerPass(1.0 / self._loss.terms(rows, outputs))
+
 
 @dataclass(frozen=True)
 class _Steps:
@@ -174,34 +184,23 @@ class _Steps:
 
     order      row numbers;  calls  (passes, 2) what each pass runs
     starts     where in `order` each pass begins;  rows  how many it takes
-    step_of    which step each belongs to;  averaged  how many rows the mean of its loss is over
-    batch      which of the program's batches it works on, or None
+    tiles      passes of a step
+    batch      which of the program's batches each works on, or None
     """
 
     order: Array
     calls: Array
     starts: Array
     rows: Array
-    step_of: Array
-    averaged: Array
+    tiles: int
     batch: Array | None = None
 
-    @cached_property
-    def ends(self) -> Array:
-        """Whether a pass is the last of its step."""
-        return np.append(self.step_of[1:] != self.step_of[:-1], True)
 
-    @cached_property
-    def place(self) -> Array:
-        """0, 1, 2 ... for the passes of each step."""
-        index = np.arange(len(self.step_of))
-        begins = np.append(True, self.ends[:-1])
-        return index - np.maximum.accumulate(np.where(begins, index, 0))
-
-
-def _by_step(losses: Array, step_of: Array) -> Array:
-    """The losses of passes, added up by step."""
-    return np.bincount(step_of, weights=losses)
+def _by_step(losses: Array, tiles: int) -> Array:
+    """The losses of passes, added up by step, of which the last may be incomplete."""
+    if tiles == 1:
+        return losses
+    return np.add.reduceat(losses, np.arange(0, len(losses), tiles))
 
 
 def _repeated(calls: tuple[int, int], passes: int) -> Array:

@@ -28,6 +28,8 @@ class Program:
             "workspace": plan.workspace.allocate(),
             "scratch": aligned_zeros(plan.scratch.bytes),
         }
+        self.gathered: object | None = None
+        """Whose tiles the batches hold, if they are those of a full batch."""
         self.seconds_per_pass: float | None = None
         """What a pass took last, None before the first: it decides how many make a chunk."""
         self.runner: Runner

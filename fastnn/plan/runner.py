@@ -71,6 +71,9 @@ class Passes:
         return len(self.rows)
 
 
+_NO_PLACES = np.zeros(0, np.int64)
+
+
 class Runner(Protocol):
     """Walks a plan over the arenas it was bound to."""
 
@@ -130,12 +133,12 @@ class NativeRunner:
     """The words of all calls in one array, the addresses of their kernels in another, and the compiled loop."""
 
     def __init__(self, plan: Plan, arenas: Mapping[str, Array], kernels: Sequence[int]) -> None:
-        self._places: dict[str, list[int]] = {}  # name of what is given, or "B" -> words that hold it
+        self._noted: dict[str, list[int]] = {}  # name of what is given, or "B" -> words that hold it
         # Given arrays: name, the word of the first stride, axis -> the word of its size.
         self._shapes: list[tuple[str, int, dict[int, int]]] = []
         self._calls, self._needed = plan.calls, dict[tuple[int, int], set[str]]()
         self._batch_bytes = plan.batch.bytes
-        self._in_batch: list[int] = []  # words that point into the first batch
+        self._pointing: list[int] = []
         words: list[Array] = []
         starts, start = [], 0
         for call in plan.calls:
@@ -143,17 +146,20 @@ class NativeRunner:
             words.append(own)
             starts.append(start)
             start += len(own)
+        self._places = {name: np.array(places) for name, places in self._noted.items()}
         self._words_array = np.concatenate(words) if words else np.zeros(0, np.int64)
         self._starts = np.array(starts, np.int64)
         self._kernels = np.array(kernels, np.int64)
+        self._in_batch = np.array(self._pointing, np.int64)  # words that point into the first batch
         self._first_batch = self._words_array[self._in_batch]
+        self._addresses = [_address(a) for a in (self._words_array, self._kernels, self._starts)]
         self._arenas = arenas  # keeps the memory behind the addresses alive
         self._lock = threading.Lock()  # the words of a run must not meet those of another thread's
         pointer = ctypes.c_void_p
         self._loop = objects.function("loop", "int64", *[pointer] * 4, ctypes.c_int64, pointer, ctypes.c_int64)
 
     def _words(self, call: Call, arenas: Mapping[str, Array], plan: Plan, start: int) -> Array:
-        """The words of one call; whatever is given later is noted in `_places` and left zero."""
+        """The words of one call; whatever is given later is noted and left zero."""
         entry, places = call.operation, call.operation.words
         own = np.zeros(places[""], np.int64)
         sizes: dict[str, int] = {}
@@ -169,7 +175,7 @@ class NativeRunner:
                 words = array_words(array, view)
                 own[places[array.name] : places[array.name] + len(words)] = words
                 if isinstance(value, Ref) and value.arena == "batch":
-                    self._in_batch.append(start + places[array.name])
+                    self._pointing.append(start + places[array.name])
                 if view is not None:
                     sizes |= dict(zip(array.axes, view.shape, strict=True))
         for axis in entry.sizes:
@@ -186,7 +192,7 @@ class NativeRunner:
         return own
 
     def _note(self, name: str, place: int) -> None:
-        self._places.setdefault(name, []).append(place)
+        self._noted.setdefault(name, []).append(place)
 
     def run(self, passes: Passes) -> None:
         with self._lock:
@@ -194,31 +200,32 @@ class NativeRunner:
 
     def _run(self, passes: Passes) -> None:
         """Fixed words are set once; those that differ from pass to pass become columns of the table."""
-        places: list[int] = []
-        columns: list[Array] = []
         self._check_given(passes)
-        for name, own in self._places.items():
-            if name != "B" and name not in passes.given:
-                continue  # an operand of a call that is not run
-            words = passes.rows if name == "B" else _words_of(passes.given[name])
-            if words.ndim == 0 or (words == words[0]).all():
-                self._words_array[own] = words if words.ndim == 0 else words[0]
-            else:
-                places += own
-                columns += [words] * len(own)
-        if passes.batch is not None:
-            places += self._in_batch
-            columns += [address + passes.batch * self._batch_bytes for address in self._first_batch]
         self._set_shapes(passes)
-        table = np.empty((len(passes), 2 + len(columns)), np.int64)
+        columns: list[tuple[Array, Array]] = []  # words, and the values they take, one for each pass
+        for name, own in self._places.items():
+            if name == "B":
+                rows = passes.rows
+                column: Column = int(rows[0]) if (rows == rows[0]).all() else PerPass(rows)
+            elif name in passes.given:
+                column = passes.given[name]
+            else:
+                continue  # an operand of a call that is not run
+            if isinstance(column, (Window, PerPass)):
+                columns.append((own, _words_of(column)))
+            else:
+                self._words_array[own] = _word_of(column)
+        if passes.batch is not None:
+            moved = self._first_batch[:, None] + passes.batch * self._batch_bytes
+            columns += [(self._in_batch[i : i + 1], words) for i, words in enumerate(moved)]
+        places = np.concatenate([own for own, _ in columns]) if columns else _NO_PLACES
+        table = np.empty((len(passes), 2 + len(places)), np.int64)
         table[:, :2] = passes.calls
-        for index, column in enumerate(columns):
-            table[:, 2 + index] = column
-        where = np.array(places, np.int64)
-        self._loop(
-            self._words_array.ctypes.data, self._kernels.ctypes.data, self._starts.ctypes.data,
-            where.ctypes.data, len(columns), table.ctypes.data, len(passes),
-        )  # fmt: skip
+        column_end = 2
+        for own, words in columns:
+            table[:, column_end : column_end + len(own)] = words[:, None]
+            column_end += len(own)
+        self._loop(*self._addresses, _address(places), len(places), _address(table), len(passes))
         if passes.batch is not None:
             self._words_array[self._in_batch] = self._first_batch
 
@@ -247,12 +254,17 @@ class NativeRunner:
                 self._words_array[place] = array.shape[axis]
 
 
-def _words_of(column: Column) -> Array:
-    """What a column puts into its word: an address, the bits of a float, an integer; () or (passes,) int64."""
-    if isinstance(column, Window):
-        return column.addresses()
-    if isinstance(column, PerPass):
-        return column.values.view(np.int64)
-    if isinstance(column, np.ndarray):
-        return np.array(column.__array_interface__["data"][0], np.int64)
-    return np.array(float_word(column) if isinstance(column, float) else column, np.int64)
+def _words_of(column: Window | PerPass) -> Array:
+    """What a column puts into its words, one after the other: addresses, the bits of floats, or integers; (passes,)."""
+    return column.addresses() if isinstance(column, Window) else column.values.view(np.int64)
+
+
+def _word_of(fixed: Array | float | int) -> int:
+    """The same for what all passes share."""
+    if isinstance(fixed, np.ndarray):
+        return _address(fixed)
+    return float_word(fixed) if isinstance(fixed, float) else fixed
+
+
+def _address(array: Array) -> int:
+    return int(array.__array_interface__["data"][0])
