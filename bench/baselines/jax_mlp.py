@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -64,17 +66,17 @@ def train_step(network: Network, state: Tree, x: jax.Array, y: jax.Array) -> tup
     return (params, m, v, step, key), loss
 
 
-# Compiled once for each network and shape, whichever model calls: a second model of a sweep compiles nothing.
+@functools.cache
+def compiled(network: Network, scan: bool) -> Callable[..., tuple[Tree, jax.Array]]:
+    """The jitted step, or scan over steps, of a network: one function, so that a second model of it compiles nothing."""
 
+    def step(state: Tree, X: jax.Array, y: jax.Array, rows: jax.Array) -> tuple[Tree, jax.Array]:
+        return train_step(network, state, X[rows], y[rows]) if network.batch else train_step(network, state, X, y)
 
-@partial(jax.jit, static_argnums=0, donate_argnums=1)
-def one_step(network: Network, state: Tree, X: jax.Array, y: jax.Array, rows: jax.Array) -> tuple[Tree, jax.Array]:
-    return train_step(network, state, X[rows], y[rows]) if network.batch else train_step(network, state, X, y)
+    def steps(state: Tree, X: jax.Array, y: jax.Array, order: jax.Array) -> tuple[Tree, jax.Array]:
+        return jax.lax.scan(lambda state, rows: step(state, X, y, rows), state, order)
 
-
-@partial(jax.jit, static_argnums=0, donate_argnums=1)
-def many_steps(network: Network, state: Tree, X: jax.Array, y: jax.Array, order: jax.Array) -> tuple[Tree, jax.Array]:
-    return jax.lax.scan(lambda state, rows: one_step(network, state, X, y, rows), state, order)
+    return jax.jit(steps if scan else step, donate_argnums=0)
 
 
 predict = jax.jit(forward, static_argnums=0)
@@ -112,9 +114,9 @@ class JaxMLP:
         pieces = (
             [order[first : first + self.chunk] for first in range(0, len(order), self.chunk)] if self.scan else order
         )
-        call = many_steps if self.scan else one_step
+        call = compiled(self.network, self.scan)
         losses = []
         for piece in pieces:
-            self.state, loss = call(self.network, self.state, self.X, self.y, piece)
+            self.state, loss = call(self.state, self.X, self.y, piece)
             losses.append(loss)
         return np.concatenate([np.atleast_1d(np.asarray(loss, np.float64)) for loss in losses])
