@@ -68,7 +68,7 @@ def train_step(network: Network, state: Tree, x: jax.Array, y: jax.Array) -> tup
 
 @functools.cache
 def compiled(network: Network, scan: bool) -> Callable[..., tuple[Tree, jax.Array]]:
-    """The jitted step, or scan over steps, of a network: one function, so that a second model of it compiles nothing."""
+    """The jitted step, or scan over steps, of a network: one function, so that its next model compiles nothing."""
 
     def step(state: Tree, X: jax.Array, y: jax.Array, rows: jax.Array) -> tuple[Tree, jax.Array]:
         return train_step(network, state, X[rows], y[rows]) if network.batch else train_step(network, state, X, y)
