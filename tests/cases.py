@@ -4,6 +4,8 @@ Arrays are drawn at random; operands whose values mean something (labels, row nu
 drawn from what they may be. A new operation is covered as soon as it is in the table.
 """
 
+import os
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,11 +17,23 @@ Array = np.ndarray[Any, Any]
 SIZES = [1, 2, 3, 5, 15, 16, 17, 33, 64, 100, 129]
 """Lengths of an axis: one, odd ones, one off a vector of 16, 8 or 4 on either side, several vectors."""
 
+LONG = 70_001
+"""Beyond 65,536 and odd: for what works number by number."""
+
 SCALARS: dict[str, float | int] = {
     "accumulate": 1, "alpha": 0.99, "beta1": 0.9, "beta2": 0.999, "c0": 1.0, "c1": 0.0, "c2": -1.0, "derivative": 2,
     "eps": 1e-5, "floor": 0.0, "key": 0x9E3779B9, "lr": 0.01, "momentum": 0.9, "scale": 0.125,
     "sqrt_bias_correction2": 0.3, "step_size": 0.02, "threshold": 0xC0000000,
 }  # fmt: skip
+"""The usual value of each scalar."""
+
+OTHER_SCALARS: dict[str, tuple[float | int, ...]] = {
+    "accumulate": (0,), "alpha": (0.5,), "beta1": (0.5, 0.3), "beta2": (0.9,), "c0": (0.0,), "c1": (1.0,), "c2": (0.7,),
+    "derivative": (0, 1), "eps": (1e-8, 0.1), "floor": (-np.inf, -0.5), "key": (0, 2**32 - 1), "lr": (1.0,),
+    "momentum": (0.1,), "scale": (1 / 3,), "sqrt_bias_correction2": (1.0,), "step_size": (1.0,),
+    "threshold": (1, 0x80000000, 2**32 - 1),
+}  # fmt: skip
+"""What else it may be, each value in a branch or a magnitude of its own."""
 
 _POSITIVE = {"running_var", "inv_std", "exp_avg_sq", "square_avg", "sum"}
 
@@ -42,6 +56,43 @@ def arguments(name: str, sizes: dict[str, int], dtype: Any, seed: int = 0) -> di
             values = generator.standard_normal(shape)
             drawn[array.name] = (np.abs(values) + 0.1 if array.name in _POSITIVE else values).astype(kind)
     return {**drawn, **{scalar.name: SCALARS[scalar.name] for scalar in entry.scalars}}
+
+
+def scalars(name: str, generator: np.random.Generator) -> dict[str, float | int]:
+    """The scalars of an operation, each one drawn from the usual value and the others."""
+    names = [scalar.name for scalar in OPERATIONS[name].scalars]
+    choices = [(SCALARS[scalar], *OTHER_SCALARS.get(scalar, ())) for scalar in names]
+    return {scalar: choice[generator.integers(len(choice))] for scalar, choice in zip(names, choices, strict=True)}
+
+
+def first_step(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The same with the moments of an optimizer at zero, which shows the factor of the gradient alone."""
+    moments = {array.name for array in OPERATIONS[name].arrays if array.access == "updates"} - {"param"}
+    return arguments | {moment: np.zeros_like(arguments[moment]) for moment in moments}
+
+
+def shapes(name: str, generator: np.random.Generator, count: int = 14) -> Iterator[dict[str, int]]:
+    """Axis lengths: each drawn from SIZES, `count` times; then zeros, a long axis, long sums, where they make sense.
+
+    FASTNN_TEST_SHAPES, a number, overrides `count` and leaves the others out: for runs on another instruction set.
+    """
+    letters = axes(name)
+    asked = os.environ.get("FASTNN_TEST_SHAPES")
+    for _ in range(int(asked or count)):
+        yield {axis: int(generator.choice(SIZES)) for axis in letters}
+    if asked:
+        return
+    small = dict.fromkeys(letters, 5)
+    for axis in letters:
+        rows_are_needed = axis in "RC" or (axis == "B" and name == "batch_norm_forward")
+        if not rows_are_needed:
+            yield small | {axis: 0}
+    if set(letters) <= {"N", "F", "B", "R"}:
+        for axis in letters:
+            yield dict.fromkeys(letters, 3) | {axis: LONG}
+    else:
+        for axis in letters:  # beyond 1000 terms, products cut their sums into blocks
+            yield {letter: int(generator.choice(SIZES[:8])) for letter in letters} | {axis: 1030}
 
 
 def axes(name: str) -> tuple[str, ...]:

@@ -1,0 +1,256 @@
+"""How far a kernel may end from its reference, for every operation and each array that it writes.
+
+The judge is the reference kernel in wider arithmetic: float64 for float32, the platform's long double (80 bits on x86)
+for float64. A tolerance is an absolute error per element, made of the sizes of the numbers that were rounded on the
+way to it: a sum of K terms may be off by K u times the sum of their magnitudes, an update by some ulp of the largest
+number that took part, everything that only moves numbers by nothing. `u` is half an epsilon, the largest relative
+error of one rounding. An operation that is not named here has DEFAULT ulp of its result.
+
+tests/test_kernels.py shows that each tolerance refuses what lies just outside it, and kernels that are wrong in kind.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+DEFAULT = 4
+"""ulp of the result, where nothing else is said: a few roundings, none of them magnified."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One run of the judge: arguments before and after it, in wide arithmetic, and the dtype of the kernel's arrays."""
+
+    before: dict[str, Any]
+    after: dict[str, Any]
+    dtype: np.dtype[Any]
+
+    @property
+    def u(self) -> float:
+        """The largest relative error of one rounding."""
+        return float(np.finfo(self.dtype).eps) / 2
+
+    @property
+    def tiny(self) -> float:
+        """The smallest normal number; exponentials below it may be flushed to zero."""
+        return float(np.finfo(self.dtype).smallest_normal)
+
+    def ulp(self, size: Array) -> Array:
+        """The distance of neighbouring numbers of the kernel's dtype at this size; of numbers not finite: NaN."""
+        with np.errstate(all="ignore"):
+            return np.spacing(np.abs(size).astype(self.dtype)).astype(size.dtype)
+
+    def largest(self, *names: str) -> Array:
+        """Elementwise, the largest magnitude that these arrays had before or after."""
+        return np.max([np.abs(values[name]) for name in names for values in (self.before, self.after)], axis=0)
+
+
+Bound = Callable[[Outcome], dict[str, Array]]
+_BOUNDS: dict[str, Bound] = {}
+
+
+def bound_of(*operations: str) -> Callable[[Bound], Bound]:
+    """Enters the tolerances of some operations: array -> largest error of each of its elements."""
+
+    def enter(function: Bound) -> Bound:
+        _BOUNDS.update(dict.fromkeys(operations, function))
+        return function
+
+    return enter
+
+
+def allowed(operation: str, array: str, outcome: Outcome) -> Array:
+    """The largest error of each element of an array that an operation has written."""
+    bounds = _BOUNDS[operation](outcome) if operation in _BOUNDS else {}
+    return bounds[array] if array in bounds else DEFAULT * outcome.ulp(outcome.after[array])
+
+
+def excess(got: Array, expected: Array, allowed: Array | float) -> float:
+    """The largest error in units of what is allowed; infinite where one is finite or a number and the other is not."""
+    if not got.size:
+        return 0.0
+    with np.errstate(all="ignore"):
+        rounded = expected.astype(got.dtype)
+        error = np.abs(got - expected)
+        error = np.where(np.isnan(error), np.inf, error)
+        ratio = np.where(error <= allowed, error / np.maximum(allowed, np.finfo(np.float64).tiny), np.inf)
+        ratio = np.where((error > allowed) & (allowed > 0), error / allowed, ratio)
+        special = ~np.isfinite(rounded)
+        same = (got == rounded) | (np.isnan(got) & np.isnan(rounded))
+        return float(np.max(np.where(special, np.where(same, 0.0, np.inf), ratio)))
+
+
+# What moves or selects numbers rounds nothing.
+
+
+@bound_of("relu_forward", "relu_backward", "gather_rows", "gather_labels", "rows_to_features", "features_to_rows")
+def _exact(o: Outcome) -> dict[str, Array]:
+    return {name: np.zeros(value.shape) for name, value in o.after.items() if isinstance(value, np.ndarray)}
+
+
+@bound_of("tanh_backward")
+def _tanh_backward(o: Outcome) -> dict[str, Array]:
+    """1 - y**2 loses what y**2 was rounded by."""
+    return {"dx": 2 * o.ulp(np.abs(o.after["dy"]) * np.maximum(1, o.after["y"] ** 2))}
+
+
+# Products: K u times the sum of the terms' magnitudes holds for any order of summation, fused or not.
+
+
+@bound_of("dense_forward")
+def _dense_forward(o: Outcome) -> dict[str, Array]:
+    weight, x = np.abs(o.before["weight"]), np.abs(o.before["x"])
+    return {"y": (len(x) + 2) * o.u * (weight @ x)}
+
+
+@bound_of("dense_backward_input")
+def _dense_backward_input(o: Outcome) -> dict[str, Array]:
+    b = o.before
+    product = (len(b["dy"]) + 2) * o.u * (np.abs(b["weight"]).T @ np.abs(b["dy"]))
+    if b["derivative"] == 1:
+        return {"dx": product * (b["x"] > 0)}
+    if b["derivative"] == 2:
+        slope = abs(b["c0"]) + np.abs(b["c1"] * b["x"]) + np.abs(b["c2"]) * b["x"] ** 2
+        return {"dx": product * slope + 4 * o.u * slope * np.abs(b["weight"].T @ b["dy"])}
+    return {"dx": product}
+
+
+@bound_of("dense_backward_weight")
+def _dense_backward_weight(o: Outcome) -> dict[str, Array]:
+    dy, x = np.abs(o.before["dy"]), np.abs(o.before["x"])
+    total = dy @ x.T
+    if o.before["accumulate"]:
+        total += np.abs(o.before["dweight"])
+    return {"dweight": (dy.shape[1] + 2) * o.u * total}
+
+
+# Losses: the gradient's unit is that of the two numbers whose difference it is, a value's that of all its terms.
+
+
+@bound_of("cross_entropy")
+def _cross_entropy(o: Outcome) -> dict[str, Array]:
+    z, labels, scale = o.before["z"], o.before["labels"], o.before["scale"]
+    classes, rows = z.shape
+    shifted = z - z.max(axis=0, initial=-np.inf)
+    softmax = np.exp(shifted) / np.exp(shifted).sum(axis=0)
+    # e**(z - top): the difference is rounded, which its exponential magnifies by its size; 6: 2.5 ulp of NumPy's exp.
+    exponential = np.abs(shifted) + 6
+    partition = (softmax * exponential).sum(axis=0) + classes
+    hit = np.zeros(z.shape)
+    hit[labels, np.arange(rows)] = 1
+    wanted = np.abs(shifted[labels, np.arange(rows)])
+    value = np.log(np.exp(shifted).sum(axis=0))
+    terms = partition + 8 * value + wanted + rows * (value + wanted)
+    return {
+        "dz": scale * o.u * (softmax * (exponential + partition + 4) + 3 * hit) + scale * o.tiny,
+        "loss": np.array([scale * o.u * terms.sum()]),
+    }
+
+
+@bound_of("mse")
+def _mse(o: Outcome) -> dict[str, Array]:
+    return {"loss": (o.before["z"].size + 4) * o.u * np.abs(o.after["loss"])}
+
+
+@bound_of("bce")
+def _bce(o: Outcome) -> dict[str, Array]:
+    z, t, scale = o.before["z"], o.before["targets"], o.before["scale"]
+    sigmoid = 1 / (1 + np.exp(-z))
+    terms = np.maximum(z, 0) + np.abs(z * t) + np.log1p(np.exp(-np.abs(z)))
+    return {
+        "dz": scale * o.u * (9 * sigmoid + 3 * np.abs(sigmoid - t)) + scale * o.tiny,
+        "loss": np.array([scale * o.u * (z.size + 8) * terms.sum()]),
+    }
+
+
+# Batch normalisation: sums over B rows; an error of the mean moves all rows of a feature alike.
+
+
+@bound_of("batch_norm_forward")
+def _batch_norm_forward(o: Outcome) -> dict[str, Array]:
+    x, mean, inv_std, gamma = (o.after[name] for name in ("x", "mean", "inv_std", "gamma"))
+    rows, eps, momentum = x.shape[1], o.before["eps"], o.before["momentum"]
+    off_mean = (rows + 2) * o.u * np.abs(x).mean(axis=1)
+    var = 1 / inv_std**2 - eps
+    off_var = (rows + 4) * o.u * np.abs(var) + off_mean**2 + 2 * o.u * eps
+    off_std = inv_std * (off_var * inv_std**2 / 2 + 3 * o.u)
+    centred = np.abs(x - mean[:, None])
+    slope = np.abs(gamma * inv_std)[:, None]
+    off_slope = np.abs(gamma * off_std)[:, None] + 2 * o.u * slope
+    off_y = slope * off_mean[:, None] + centred * (off_slope + 3 * o.u * slope)
+    off_y += 2 * o.u * np.abs(o.after["beta"])[:, None]
+    unbiased = momentum * rows / max(rows - 1, 1)
+    return {
+        "y": off_y,
+        "mean": off_mean,
+        "inv_std": off_std,
+        "running_mean": momentum * off_mean + 4 * o.u * (o.largest("running_mean") + momentum * np.abs(mean)),
+        "running_var": unbiased * off_var + 4 * o.u * (o.largest("running_var") + unbiased * np.abs(var)),
+    }
+
+
+@bound_of("batch_norm_inference")
+def _batch_norm_inference(o: Outcome) -> dict[str, Array]:
+    b = o.before
+    slope = b["gamma"] / np.sqrt(b["running_var"] + b["eps"])
+    product = slope[:, None] * (b["x"] - b["running_mean"][:, None])
+    return {"y": o.u * (8 * np.abs(product) + 2 * np.abs(b["beta"])[:, None])}
+
+
+@bound_of("batch_norm_backward")
+def _batch_norm_backward(o: Outcome) -> dict[str, Array]:
+    dy, x, gamma, mean, inv_std = (o.before[name] for name in ("dy", "x", "gamma", "mean", "inv_std"))
+    rows = x.shape[1]
+    x_hat = np.abs((x - mean[:, None]) * inv_std[:, None])
+    off_beta = (rows + 1) * o.u * np.abs(dy).sum(axis=1)
+    off_gamma = (rows + 4) * o.u * (np.abs(dy) * x_hat).sum(axis=1)
+    through_beta = np.abs(o.after["dbeta"])[:, None]
+    through_gamma = x_hat * np.abs(o.after["dgamma"])[:, None]
+    rounded = 8 * o.u * (np.abs(dy) + (through_beta + through_gamma) / rows)
+    slope = np.abs(gamma * inv_std)[:, None]
+    off_dx = slope * (rounded + (off_beta[:, None] + x_hat * off_gamma[:, None]) / rows)
+    return {"dx": off_dx, "dgamma": off_gamma, "dbeta": off_beta}
+
+
+# Optimizers: one ulp of the parameter, old or new, and a few of its step, whose size is that of its largest part.
+
+
+def _moved(o: Outcome, step: Array) -> Array:
+    return o.ulp(o.largest("param")) + 3 * o.ulp(step)
+
+
+@bound_of("sgd_update")
+def _sgd(o: Outcome) -> dict[str, Array]:
+    return {"param": _moved(o, o.before["lr"] * o.before["grad"])}
+
+
+@bound_of("momentum_update")
+def _momentum(o: Outcome) -> dict[str, Array]:
+    b = o.before
+    velocity = np.maximum(np.abs(b["momentum"] * b["momentum_buffer"]), np.abs(b["grad"]))
+    velocity = np.maximum(velocity, np.abs(o.after["momentum_buffer"]))
+    return {"momentum_buffer": 2 * o.ulp(velocity), "param": _moved(o, b["lr"] * velocity)}
+
+
+@bound_of("adagrad_update")
+def _adagrad(o: Outcome) -> dict[str, Array]:
+    step = o.before["lr"] * o.before["grad"] / (np.sqrt(o.after["sum"]) + o.before["eps"])
+    return {"param": _moved(o, step)}
+
+
+@bound_of("rmsprop_update")
+def _rmsprop(o: Outcome) -> dict[str, Array]:
+    step = o.before["lr"] * o.before["grad"] / (np.sqrt(o.after["square_avg"]) + o.before["eps"])
+    return {"param": _moved(o, step)}
+
+
+@bound_of("adam_update")
+def _adam(o: Outcome) -> dict[str, Array]:
+    b = o.before
+    average = np.maximum(o.largest("exp_avg"), np.abs(b["grad"] - b["exp_avg"]) * (1 - b["beta1"]))
+    denominator = np.sqrt(o.after["exp_avg_sq"]) / b["sqrt_bias_correction2"] + b["eps"]
+    return {"exp_avg": 2 * o.ulp(average), "param": _moved(o, b["step_size"] * average / denominator)}
