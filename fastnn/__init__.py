@@ -16,15 +16,19 @@ _HOME = {
     "BCE": "losses",
     "BatchNorm": "layers",
     "Callback": "callbacks",
+    "Constant": "schedules",
     "CrossEntropy": "losses",
     "Dense": "layers",
     "Dropout": "layers",
     "EarlyStopping": "callbacks",
     "History": "history",
     "InverseTime": "schedules",
+    "LambdaCallback": "callbacks",
     "MSE": "losses",
+    "ModelFileError": "storage",
     "NonFiniteLoss": "bound",
     "Predictor": "predictor",
+    "ProgressBar": "callbacks",
     "RMSProp": "optimizers",
     "SGD": "optimizers",
     "Sequential": "model",
@@ -41,7 +45,7 @@ __all__ = ["__version__", "ops", *_HOME]
 if TYPE_CHECKING:
     from . import ops
     from .bound import NonFiniteLoss
-    from .callbacks import Callback, EarlyStopping
+    from .callbacks import Callback, EarlyStopping, LambdaCallback, ProgressBar
     from .gradcheck import gradcheck
     from .history import History
     from .kernels.backends import backends
@@ -51,7 +55,8 @@ if TYPE_CHECKING:
     from .optimizers import SGD, AdaGrad, Adam, RMSProp
     from .predictor import Predictor
     from .preprocessing import Standardizer
-    from .schedules import InverseTime, StepDecay
+    from .schedules import Constant, InverseTime, StepDecay
+    from .storage import ModelFileError
     from .trainer import Trainer
 
 

@@ -61,6 +61,11 @@ def number(
 
 def numeric(value: Any, name: str) -> Array:
     """`value` as an array of real numbers; objects, strings and complex numbers are refused."""
+    if value is None or hasattr(value, "toarray"):
+        what = "None" if value is None else "a sparse matrix; give its .toarray()"
+        raise TypeError(f"{name}: is {what}, expected an array of real numbers")
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise ValueError(f"{name}: has masked entries; fill them first, for instance with .filled(0)")
     try:
         array = np.asarray(value)
     except ValueError as error:

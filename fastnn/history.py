@@ -80,47 +80,20 @@ class History:
         frame = DataFrame(self.columns, columns=list(self.columns) or ["epoch"])
         return frame.set_index("epoch")
 
-    def plot(self, path: str | PathLike[str] | None = None) -> Figure:
-        """Draw the curves over the epochs: losses in the first panel, one panel for each metric.
+    def plot(self, path: str | PathLike[str] | None = None, theme: str = "light") -> Figure:
+        """Draw loss and metrics over the epochs, one panel each; see `fastnn.plots.learning_curves`.
 
-        path   a file to write (its suffix says the format: .png, .svg, .pdf), or None: the figure is made with pyplot,
-               for `matplotlib.pyplot.show()` or a notebook. Returns the figure in both cases.
+        path    a file to write (.png, .svg, .pdf), or None: the figure is one of pyplot's, for
+                `matplotlib.pyplot.show()` or a notebook; it is returned in both cases
+        theme   "light" or "dark"
         Needs matplotlib. Raises ValueError when no epoch was finished.
         """
+        from fastnn.plots import learning_curves
+
+        if path is not None or not self.epochs:
+            return learning_curves(self.columns, None if path is None else str(path), theme=theme)
         try:
-            from matplotlib.figure import Figure
+            import matplotlib.pyplot as plt
         except ImportError:
             raise ImportError("History.plot needs matplotlib: pip install 'fastnn[plots]'") from None
-        if not self.epochs:
-            raise ValueError("History.plot: no epoch was finished, there is nothing to draw")
-        panels: dict[str, list[str]] = {"loss": []}
-        for name in self.columns:
-            if name not in ("epoch", "lr", "seconds"):
-                panels.setdefault(name.removeprefix("val_"), []).append(name)
-        size = (4.5 * len(panels), 3.5)
-        if path is None:
-            import matplotlib.pyplot as plt
-
-            figure = plt.figure(figsize=size, layout="constrained")
-        else:
-            # Without pyplot: no window, no global state, safe in any thread.
-            figure = Figure(figsize=size, layout="constrained")
-        for number, (title, names) in enumerate(panels.items(), 1):
-            axes = figure.add_subplot(1, len(panels), number)
-            self._draw(axes, title, names)
-        if path is not None:
-            figure.savefig(path, dpi=150)
-        return figure
-
-    def _draw(self, axes, title: str, names: list[str]) -> None:  # type: ignore[no-untyped-def]
-        epochs = self.columns["epoch"]
-        for name in names:
-            validation = name.startswith("val_")
-            label = "validation" if validation else "training"
-            # A single epoch is a point, which a line would not show.
-            marker = "o" if len(epochs) == 1 else None
-            axes.plot(epochs, self.columns[name], label=label, color="C1" if validation else "C0", marker=marker)
-        axes.set(xlabel="epoch", title=title)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.grid(alpha=0.3)
-        axes.legend()
+        return learning_curves(self.columns, theme=theme, figure=plt.figure())

@@ -39,6 +39,7 @@ def learning_curves(
     title: str = "",
     best_epoch: int | None = None,
     theme: str = "light",
+    figure: "Figure | None" = None,
 ) -> "Figure":
     """Loss and metrics over the epochs, for training and validation; written to `path` when one is given.
 
@@ -47,8 +48,10 @@ def learning_curves(
     path         .png, .svg or .pdf
     best_epoch   the epoch whose weights were kept, marked in every panel
     theme        "light" or "dark": the card the curves are drawn on, opaque
+    figure       an empty figure to draw on, such as pyplot's; None makes one outside pyplot's global state, which works
+                 without a display and in threads
 
-    Returns the figure. Does not touch matplotlib's global state (pyplot), so it works without a display and in threads.
+    Returns the figure.
     """
     if theme not in _THEMES:
         from fastnn.checks import unknown_name
@@ -62,8 +65,11 @@ def learning_curves(
         raise ValueError("the history is empty: nothing to draw")
     figure_type = _matplotlib()
     colours = _THEMES[theme]
-    size = (5.2 * len(panels), 3.9)
-    figure: Figure = figure_type(figsize=size, dpi=160, layout=_layout(), facecolor=colours["card"])
+    if figure is None:
+        figure = figure_type(dpi=160)
+    figure.set_size_inches(5.2 * len(panels), 3.9)
+    figure.set_layout_engine(_layout())
+    figure.set_facecolor(colours["card"])
     for axes, name in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         _panel(axes, name, columns, best_epoch, colours)
     if title:

@@ -529,3 +529,12 @@ def test_nonfinite_data_can_be_allowed():
 def test_a_schedule_that_returns_nonsense_stops_with_its_epoch():
     with pytest.raises(ValueError, match="returned -1 for epoch 1"):
         fit(classifier(), schedule=lambda lr0, epoch: 0.1 if epoch == 0 else -1)
+
+
+def test_batch_norm_refuses_batches_of_one_row():
+    model = fnn.Sequential([fnn.Dense(4), fnn.BatchNorm(), fnn.Dense(2)], inputs=3)
+    before = model.parameters.copy_state()
+    X, y = np.zeros((6, 3)), np.zeros(6, int)
+    with pytest.raises(ValueError, match=r"fit\(batch_size=1\).*at least 2 rows"):
+        model.fit(X, y, loss="cross_entropy", batch_size=1, progress=False)
+    assert np.array_equal(model.parameters.copy_state(), before)

@@ -67,8 +67,8 @@ def test_plot_writes_a_file_without_pyplot(history, tmp_path, suffix):
     figure = history.plot(path)
     assert path.stat().st_size > 1000
     loss, scores = figure.axes
-    assert loss.get_title() == "loss"
-    assert [line.get_label() for line in loss.lines] == ["training", "validation"]
+    assert loss.get_ylabel() == "Loss"
+    assert [line.get_label() for line in loss.lines] == ["train", "validation"]
     assert [line.get_label() for line in scores.lines] == ["validation"]
 
 
@@ -91,7 +91,7 @@ def test_plot_for_the_screen_is_pyplots(history):
 
 def test_plot_without_epochs_is_an_error():
     pytest.importorskip("matplotlib")
-    with pytest.raises(ValueError, match="no epoch was finished"):
+    with pytest.raises(ValueError, match="nothing to draw"):
         History().plot()
 
 

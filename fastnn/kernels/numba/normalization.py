@@ -39,8 +39,9 @@ def batch_norm_forward(y, mean, inv_std, running_mean, running_var, x, gamma, be
         var = _sum_of_squares(row, mean[f], B) / B
         inv_std[f] = 1.0 / math.sqrt(var + eps)
         _scale_and_shift(at(y.data, f * y.stride0), row, B, mean[f], gamma[f] * inv_std[f], beta[f])
-        running_mean[f] += momentum * (mean[f] - running_mean[f])
-        running_var[f] += momentum * (var * B / max(B - 1, 1) - running_var[f])
+        if B > 1:
+            running_mean[f] += momentum * (mean[f] - running_mean[f])
+            running_var[f] += momentum * (var * B / (B - 1) - running_var[f])
 
 
 @kernel

@@ -1,13 +1,15 @@
 """exp, log, tanh and sigmoid on vectors, as polynomials; NaN, infinities and both ends of the range come out right.
 
-Coefficients are minimax fits, printed by `python -m bench.minimax`. Bounds in ulp, measured by tests/test_vecmath.py
-against float64 (for float32) and 80-bit arithmetic (for float64):
+Coefficients are minimax fits, printed by `python -m bench.minimax`. Bounds in ulp of the result, measured by
+tests/test_vecmath.py against float64 (for float32) and 80-bit arithmetic (for float64):
 
-               float32   float64
-    exp           1.0       1.0
-    log           1.0       1.0     normal, positive arguments
-    tanh          2.0       2.5
-    sigmoid       2.0       2.0
+                       float32   float64
+    exp                  1.1       1.1
+    exp_nonpositive      1.1       1.1     where the result is normal
+    log                  1.0       1.0     of normal, positive arguments
+    log1p_unit           1.25      1.25
+    tanh                 2.5       2.75
+    sigmoid              2.5       2.5     where the result is normal
 """
 
 from dataclasses import dataclass

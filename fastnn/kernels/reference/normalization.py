@@ -33,8 +33,8 @@ def batch_norm_forward(
     momentum                   weight of this batch in the running statistics
 
     Ioffe and Szegedy 2015. As PyTorch: the batch is normalised by the biased variance (division by B), the running
-    variance takes the unbiased one (division by B - 1; Keras takes the biased). With one row the biased one is taken
-    for both.
+    variance takes the unbiased one (division by B - 1; Keras takes the biased). One row alone has no variance: it
+    leaves the running statistics as they are.
     """
     rows = x.shape[1]
     real = x.dtype.type
@@ -43,8 +43,9 @@ def batch_norm_forward(
     var = (centred * centred).mean(axis=1)
     inv_std[...] = 1 / np.sqrt(var + real(eps))
     y[...] = centred * (gamma * inv_std)[:, None] + beta[:, None]
-    running_mean += real(momentum) * (mean - running_mean)
-    running_var += real(momentum) * (var * real(rows / max(rows - 1, 1)) - running_var)
+    if rows > 1:
+        running_mean += real(momentum) * (mean - running_mean)
+        running_var += real(momentum) * (var * real(rows / (rows - 1)) - running_var)
 
 
 @operation(
