@@ -125,8 +125,8 @@ def _worst(dtype: np.dtype[Any]) -> Any:
 def as_in_a_plan(entry: Operation, by_outputs: bool, padding: int, in_place: bool = False) -> Run:
     """Runs the compiled kernel on one arena, laid out as a plan does it, whose padding is full of a byte.
 
-    by_outputs   weights and their gradients are stored [out][in], else [in][out]; the operand of the weight gradient that
-                 shares its contiguous axis is given transposed
+    by_outputs   weights and their gradients are stored [out][in], else [in][out]; the operand of the weight gradient
+                 that shares its contiguous axis is given transposed
     """
     exchanged = {"x"} if entry.name == "dense_backward_weight" else set()
     if not by_outputs:

@@ -189,7 +189,8 @@ def eps_beside_the_root(y, mean, inv_std, running_mean, running_var, x, gamma, b
 @wrong("batch_norm_inference")
 def inference_without_eps(y, x, gamma, beta, running_mean, running_var, eps):
     right(
-        "batch_norm_inference", y=y, x=x, gamma=gamma, beta=beta, running_mean=running_mean, running_var=running_var, eps=0
+        "batch_norm_inference", y=y, x=x, gamma=gamma, beta=beta, running_mean=running_mean,
+        running_var=running_var, eps=0.0,
     )  # fmt: skip
 
 

@@ -46,9 +46,8 @@ def _compiled(dtype: str) -> tuple[Callable[..., None], Any]:
     numbers = types.CPointer(getattr(types, dtype))
     symbol = f"evaluate_{dtype}"
     engine = objects._engine()
-    engine.add_object_file(
-        llvm.ObjectFileRef.from_data(object_code(_evaluate, types.void(numbers, numbers, types.int64), symbol))
-    )
+    code = object_code(_evaluate, types.void(numbers, numbers, types.int64), symbol)
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
     prototype = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
     return prototype(engine.get_function_address(symbol)), engine  # the engine owns the code
