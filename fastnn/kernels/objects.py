@@ -44,7 +44,11 @@ def cache_folder() -> Path | None:
 
 @functools.cache
 def source_hash() -> str:
-    """A hash of all that decides the machine code."""
+    """A hash of all that decides the machine code, as this process found it."""
+    return _hash_sources()
+
+
+def _hash_sources() -> str:
     digest = hashlib.blake2b(digest_size=12)
     here = Path(__file__).parent
     own = [here / name for name in ("table.py", "cpu.py", "objects.py")]
@@ -120,7 +124,7 @@ def _compile(name: str, dtype: str) -> tuple[tuple[str, ...], bytes]:
 
     code, needs = numba.compile_kernel(name, dtype)
     path = _path(name, dtype)
-    if path is not None:
+    if path is not None and _hash_sources() == source_hash():  # not where a kernel was edited in the meantime
         _write(path, " ".join(needs).encode() + b"\n" + code)
     return needs, code
 

@@ -3,7 +3,9 @@
 from numba import njit
 
 from .entry import kernel
-from .simd import at, lanes, load, store, transpose_block
+from .simd import at, lanes, load, prefetch, store, transpose_block
+
+_ROWS_AHEAD = 2
 
 
 @kernel
@@ -12,7 +14,10 @@ def gather_rows(x, X, order, B, F, R):
     whole = F // lane * lane
     for b in range(B):
         source, target = at(X.data, order[b] * X.stride0), at(x.data, b * x.stride0)
+        # No hardware foresees the next row of a shuffled order.
+        later = at(X.data, order[min(b + _ROWS_AHEAD, B - 1)] * X.stride0)
         for f in range(0, whole, lane):
+            prefetch(later, f)
             store(target, f, load(source, f))
         for f in range(whole, F):  # the columns behind F are not the gather's: a row of ones may stand there
             target[f] = source[f]

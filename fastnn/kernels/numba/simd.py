@@ -209,6 +209,19 @@ def address(typingctx, p):
 
 
 @intrinsic
+def prefetch(typingctx, p, i):
+    """Asks for the cache line of p[i], which need not exist: what the hardware does not foresee it can be told."""
+
+    def emit(context, builder, sig, args):
+        byte = builder.bitcast(builder.gep(args[0], [args[1]]), ir.IntType(8).as_pointer())
+        flags = [ir.Constant(_I32, flag) for flag in (0, 3, 1)]  # for reading, into all levels, data
+        call_llvm(builder, "llvm.prefetch.p0", ir.VoidType(), byte, *flags)
+        return context.get_dummy_value()
+
+    return types.void(p, types.int64), emit
+
+
+@intrinsic
 def load(typingctx, p, i):
     """The vector that begins at p[i]."""
     vector = vector_of(p.dtype)
