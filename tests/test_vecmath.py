@@ -175,3 +175,15 @@ def test_exp_reaches_both_ends_of_the_range(dtype: str) -> None:
     assert 0 < got[2] <= 2 * info.smallest_subnormal
     assert got[3] == 0
     assert evaluate(np.array([low], dtype))["exp_nonpositive"][0] == 0.0
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ["exp", "log"])
+def test_coefficients_are_the_minimax_fits(name: str, dtype: str) -> None:
+    pytest.importorskip("mpmath", reason="mpmath is one of the peers")
+    from bench import minimax
+
+    coefficients, error = minimax.fit(name, dtype)
+    assert error < np.finfo(dtype).eps / 20
+    stored = getattr(vecmath._FLOAT32 if dtype == "float32" else vecmath._FLOAT64, name)
+    np.testing.assert_array_equal(np.array(stored, dtype), np.array([float(c) for c in coefficients], dtype))
