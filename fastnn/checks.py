@@ -142,6 +142,7 @@ def row_numbers(order: Any, rows: int, batch_size: int, name: str = "order") -> 
 
 
 def same_rows(X: Array, y: Array, names: tuple[str, str] = ("X", "y")) -> None:
+    """Refuses arrays of different lengths."""
     if len(X) != len(y):
         raise ValueError(f"{names[1]}: has {len(y)} rows, expected {len(X)} as in {names[0]}")
 

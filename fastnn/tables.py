@@ -136,6 +136,7 @@ def _find_delimiter(lines: Sequence[str]) -> str:
 
 
 def is_number(cell: str) -> bool:
+    """Whether a cell's text reads as a number."""
     try:
         float(cell)
     except ValueError:
@@ -203,6 +204,7 @@ def numbers(series: "pd.Series[Any]", name: str) -> Array:
 
 
 def not_a_number(name: str, row: Any, value: object) -> DataError:
+    """The error for a cell that is text in a column of numbers; `row` counts from 0."""
     return DataError(
         f"column {name!r} holds numbers, but {str(value)!r} in row {int(row) + 1}: correct it, or take it as missing "
         f"with --missing {shlex.quote(str(value))}"

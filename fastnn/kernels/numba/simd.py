@@ -48,6 +48,7 @@ class _VectorModel(models.PrimitiveModel):
 
 
 def vector_type(vector: Vector) -> ir.VectorType:
+    """The LLVM type of a vector."""
     return ir.VectorType(_SCALARS[vector.dtype], vector.lanes)
 
 
@@ -57,6 +58,7 @@ def vector_of(dtype: Any) -> Vector:
 
 
 def integers_like(vector: Vector) -> Vector:
+    """The vector of integers as wide as the lanes of another."""
     return Vector(types.int32 if vector.dtype.bitwidth == 32 else types.int64, vector.lanes)
 
 
@@ -70,11 +72,13 @@ def call_llvm(builder: Any, name: str, result: Any, *args: Any) -> Any:
 
 
 def llvm_suffix(vector: ir.VectorType) -> str:
+    """How names of LLVM intrinsics write a vector type: v16f32."""
     kind = {"float": "f32", "double": "f64"}.get(str(vector.element), str(vector.element))
     return f"v{vector.count}{kind}"
 
 
 def broadcast(builder: Any, scalar: Any, vector: ir.VectorType) -> Any:
+    """A scalar in every lane of a vector."""
     undefined = ir.Constant(vector, ir.Undefined)
     first = builder.insert_element(undefined, scalar, ir.Constant(_I32, 0))
     zeros = ir.Constant(ir.VectorType(_I32, vector.count), [0] * vector.count)
@@ -82,12 +86,14 @@ def broadcast(builder: Any, scalar: Any, vector: ir.VectorType) -> Any:
 
 
 def load_vector(builder: Any, pointer: Any, vector: ir.VectorType) -> Any:
+    """The vector at a pointer to its first number, which need not be aligned to vectors."""
     value = builder.load(builder.bitcast(pointer, vector.as_pointer()))
     value.align = _element_bytes(vector)
     return value
 
 
 def store_vector(builder: Any, value: Any, pointer: Any) -> None:
+    """Puts a vector at such a pointer."""
     builder.store(value, builder.bitcast(pointer, value.type.as_pointer())).align = _element_bytes(value.type)
 
 
@@ -205,6 +211,7 @@ def at(typingctx, p, i):
 
 @intrinsic
 def address(typingctx, p):
+    """A pointer as an integer."""
     return types.int64(p), lambda context, builder, sig, args: builder.ptrtoint(args[0], _I64)
 
 

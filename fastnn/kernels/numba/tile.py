@@ -36,11 +36,13 @@ def _int(value: int) -> ir.Constant:
 
 
 def product_signature(dtype: Any) -> Any:
+    """The Numba signature of `product` for a dtype."""
     p, i = types.CPointer(dtype), types.int64
     return types.void(p, i, p, i, i, p, i, i, i, i, i, types.float64, p, i, i, *[types.float64] * 3)
 
 
 def product_symbol(dtype: Any) -> str:
+    """The C name under which `product` for a dtype is found."""
     return f"fastnn_product_{dtype}"
 
 

@@ -107,6 +107,7 @@ def polynomial(typingctx, r, name):
 
 @njit(error_model="numpy")
 def absolute(x):
+    """|x|: the sign bit cleared."""
     return from_bits(bits(x) & constant(x, "magnitude"), x)
 
 
