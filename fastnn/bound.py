@@ -127,6 +127,8 @@ class Bound:
         training   there is an update at the end of each step; a loss that is not finite is an error
         """
         self._trainer.abandon_step()
+        if steps.batch is None:
+            program.gathered = None  # its passes fetch their own rows into the first batch
         losses = np.zeros(len(steps.starts))
         first, total = 0, len(losses)
         while first < total:

@@ -114,6 +114,8 @@ class Trainer:
 
         X   (rows, inputs)
         y   what the loss takes: integer labels (rows,), or targets (rows, outputs)
+
+        Arrays that need no conversion are not copied. Bind again after changing them: a full batch is fetched once.
         """
         if self.loss is None:
             raise ValueError("Trainer(loss=None): without a loss use forward(), backward() and step()")

@@ -336,6 +336,30 @@ def test_the_bits_of_a_full_batch_in_tiles_repeat():
     assert first[1].tobytes() == again[1].tobytes()
 
 
+@pytest.mark.parametrize("rows", [20, 1301])
+@pytest.mark.parametrize(
+    "between",
+    [
+        lambda trainer, data, X, y: data.run([0, 0, 0]),
+        lambda trainer, data, X, y: trainer.run(X + 5, y, np.arange(len(X))),
+        lambda trainer, data, X, y: trainer.run(X + 5, y, steps=1),
+        lambda trainer, data, X, y: trainer.value_and_grad(np.zeros(trainer.model.count), X + 5, y),
+        lambda trainer, data, X, y: trainer.forward(X + 5),
+        lambda trainer, data, X, y: trainer.program(trainer.tile_rows(len(X))).fill_workspace(0xFF),
+    ],
+    ids=["a batch of its own rows", "a batch of others", "a full batch of others", "gradients", "forward", "filled"],
+)
+def test_a_full_batch_is_fetched_anew_after_anything_else_took_its_place(between, rows):
+    X, y = networks.data("mse", rows, 6, 3)
+    trainer = Trainer(networks.network("tanh", 6, 5, 3), "mse", SGD(), batch_size=rows)
+    data = trainer.bind(X, y)
+    start = trainer.model.parameters.copy_state()
+    first = data.run_full(1)
+    between(trainer, data, X, y)
+    trainer.model.parameters.restore_state(start)
+    assert data.run_full(1) == first
+
+
 def test_batches_that_are_kept_and_batches_gathered_anew_give_the_same_bits(monkeypatch):
     def run(kept_bytes):
         monkeypatch.setattr(bound_module, "_KEPT_BYTES", kept_bytes)

@@ -45,6 +45,7 @@ class Program:
 
     def fill_workspace(self, byte: int) -> None:
         """Overwrites all that lives within a pass, constants excepted: no result may depend on it."""
+        self.gathered = None
         layouts = {"batch": self.plan.batch, "workspace": self.plan.workspace, "scratch": self.plan.scratch}
         for name, layout in layouts.items():
             self._arenas[name][...] = byte
