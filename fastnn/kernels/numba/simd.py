@@ -250,41 +250,6 @@ def store(typingctx, p, i, value):
     return types.void(p, types.int64, value), emit
 
 
-@intrinsic
-def load_part(typingctx, p, i, count):
-    """The first `count` lanes from p[i]; the others are zero, and their memory is not touched."""
-    vector = vector_of(p.dtype)
-
-    def emit(context, builder, sig, args):
-        llvm = vector_type(vector)
-        pointer = builder.bitcast(builder.gep(args[0], [args[1]]), llvm.as_pointer())
-        mask, zero = _lanes_below(builder, args[2], vector.lanes), ir.Constant(llvm, None)
-        return _masked(builder, "load", llvm, pointer, mask, zero)
-
-    return vector(p, types.int64, types.int64), emit
-
-
-@intrinsic
-def store_part(typingctx, p, i, value, count):
-    """Puts the first `count` lanes at p[i]; memory beyond them is not touched."""
-
-    def emit(context, builder, sig, args):
-        pointer = builder.bitcast(builder.gep(args[0], [args[1]]), args[2].type.as_pointer())
-        mask = _lanes_below(builder, args[3], value.lanes)
-        _masked(builder, "store", args[2].type, pointer, mask, args[2])
-        return context.get_dummy_value()
-
-    return types.void(p, types.int64, value, types.int64), emit
-
-
-def _masked(builder: Any, what: str, vector: ir.VectorType, pointer: Any, mask: Any, value: Any) -> Any:
-    name = f"llvm.masked.{what}.{llvm_suffix(vector)}.p0"
-    align = ir.Constant(_I32, _element_bytes(vector))
-    if what == "load":
-        return call_llvm(builder, name, vector, pointer, align, mask, value)
-    return call_llvm(builder, name, ir.VoidType(), value, pointer, align, mask)
-
-
 # ---- arithmetic beyond the operators ----
 
 
