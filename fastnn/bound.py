@@ -51,6 +51,7 @@ class Bound:
     def __init__(self, trainer: "Trainer", loss: Loss, X: Array, y: Array) -> None:
         self._trainer, self._loss, self._X, self._y = trainer, loss, X, y
         self.rows = len(X)
+        self._token = object()  # what a program remembers its tiles by, rather than by this and its data
         self._all_rows = np.arange(self.rows, dtype=np.int64)
 
     def run(self, order: Any) -> Array:
@@ -111,7 +112,7 @@ class Bound:
 
     def _gather(self, program: Program, starts: Array, rows: Array) -> None:
         """Fetches each tile of a full batch into a batch of its own, unless the program still has them."""
-        if program.gathered is self:
+        if program.gathered is self._token:
             return
         program.gathered = None
         for first in range(0, len(starts), _GATHERED_AT_ONCE):
@@ -119,7 +120,7 @@ class Bound:
             given: dict[str, Column] = {"X": self._X, "y": self._y, "order": Window(self._all_rows, starts[own])}
             calls = _repeated(program.calls("gather", "gather"), len(rows[own]))
             program.runner.run(Passes(calls, rows[own], given, batch=np.arange(len(starts))[own]))
-        program.gathered = self
+        program.gathered = self._token
 
     def _run(self, program: Program, steps: "_Steps", training: bool = True) -> Array:
         """Runs passes in chunks and returns the loss of each step; a chunk may end within a step, whose gradients wait.

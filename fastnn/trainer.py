@@ -29,6 +29,10 @@ Array = np.ndarray[Any, Any]
 _PASSES_OF_A_STEP = 2**20  # dropout counters: step * this + place within the step
 
 
+# Each holds a workspace, that of a full batch also the data twice.
+_KEPT_PROGRAMS = 8
+
+
 class Model(Protocol):
     """What a trainer needs of a model."""
 
@@ -213,6 +217,8 @@ class Trainer:
         if key not in self._programs:
             loss = self.loss if with_loss else None
             plan = compile_training(self.model.layers, self.model.parameters, loss, self.optimizer, rows)
+            if len(self._programs) == _KEPT_PROGRAMS:
+                del self._programs[next(iter(self._programs))]  # the oldest; it is compiled again when it is needed
             self._programs[key] = Program(plan, self._arenas, self.backend, batches)
         return self._programs[key]
 

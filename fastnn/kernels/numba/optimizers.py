@@ -79,7 +79,8 @@ def _quotient(a, divisor, reciprocal):
     """a / divisor, correctly rounded, for a >= 0 and with reciprocal = 1 / divisor: the divider is busy enough.
 
     The reciprocal in two parts gives a quotient that is off by little more than half an ulp; by Markstein's theorem
-    (1990) one correction by its exact remainder then rounds it correctly. Infinity and NaN stay what they are.
+    (1990) one correction by its exact remainder then rounds it correctly. Infinity and NaN stay what they are. (On a
+    CPU without FMA the remainder is rounded too, and the quotient may be off by an ulp.)
     """
     rest = fma(-divisor, reciprocal, 1.0) * reciprocal
     quotient = fma(a, reciprocal, a * rest)
