@@ -27,6 +27,7 @@ from fastnn import (
 )
 from fastnn import bound as bound_module
 from fastnn.kernels import OPERATIONS, objects
+from fastnn.plan.arena import Ref
 from fastnn.plan.compiler import compile_inference
 from fastnn.plan.plan import Given
 
@@ -102,6 +103,22 @@ def test_every_operand_of_a_plan_is_declared_and_every_scalar_is_there(mix):
         assert set(call.arguments) == set(call.operation.operands)
         for scalar in call.operation.scalars:
             assert isinstance(call.arguments[scalar.name], (int, float, Given))
+
+
+@pytest.mark.parametrize("loss", ["mse", None])
+@pytest.mark.parametrize("mix", networks.MIXES)
+def test_operands_of_a_plan_share_memory_only_where_the_table_allows_it(mix, loss):
+    plan = Trainer(networks.network(mix, 5, 5, 5), loss, batch_size=4).program(4, with_loss=loss is not None).plan
+    for call in plan.calls:
+        places = {
+            array.name: (value.arena, value.slot.offset)
+            for array in call.operation.arrays
+            if isinstance(value := call.arguments[array.name], Ref)
+        }
+        written = [array.name for array in call.operation.arrays if array.access != "reads" and array.name in places]
+        pairs = ((name, other) for name in written for other in places if other != name)
+        shared = {(name, other) for name, other in pairs if places[name] == places[other]}
+        assert shared <= {call.operation.in_place}, call.formula
 
 
 # ---- memory ----
@@ -190,7 +207,8 @@ def test_a_step_allocates_nothing_but_its_row_of_the_table():
 
 
 def test_kernels_call_nothing_that_could_allocate_raise_or_print():
-    for name, dtype in list(objects._addresses):
+    kernels = [(name, dtype) for name in OPERATIONS for dtype in ("float32", "float64")]
+    for name, dtype in [*kernels, ("product", "float32"), ("product", "float64"), ("loop", "int64")]:
         needs, code = objects._cached(name, dtype) or objects._compile(name, dtype)
         assert set(needs) <= {"product"}
         for forbidden in (b"NRT_", b"malloc", b"Py", b"printf", b"numba_"):

@@ -65,14 +65,14 @@ def batch_norm_inference(
     y[...] = (x - running_mean[:, None]) * (gamma * inv_std)[:, None] + beta[:, None]
 
 
-@operation(writes="dx[F,B] dgamma[F] dbeta[F]", reads="dy[F,B] x[F,B] gamma[F] mean[F] inv_std[F]", in_place="dx=dy")
+@operation(writes="dx[F,B] dgamma[F] dbeta[F]", reads="dy[F,B] x[F,B] gamma[F] mean[F] inv_std[F]", in_place="dx=x")
 def batch_norm_backward(
     dx: Array, dgamma: Array, dbeta: Array, dy: Array, x: Array, gamma: Array, mean: Array, inv_std: Array
 ) -> None:
     """The gradient through the batch's own mean and variance: with x_hat = (x - mean) inv_std,
     dbeta = sum dy, dgamma = sum dy x_hat, dx = gamma inv_std (dy - dbeta / B - x_hat dgamma / B).
 
-    dx             (F, B)  written; may be dy
+    dx             (F, B)  written; may be x
     dgamma, dbeta  (F,)    written
     dy             (F, B)  read
     x              (F, B)  read: the input of the forward pass
