@@ -7,11 +7,15 @@ pass applies it to its finished elements, and no pass over memory is spent on it
 from dataclasses import dataclass
 
 from .checks import unknown_name
+from .kernels.reference.dense import QUADRATIC, WHERE_POSITIVE
 
 
 @dataclass(frozen=True)
 class Derivative:
-    """How `dense_backward_input` finds the derivative in the output y: kind 1: y > 0; kind 2: c0 + c1 y + c2 y**2."""
+    """How `dense_backward_input` finds the derivative in the output y.
+
+    kind   WHERE_POSITIVE: 1 where y > 0, else 0;  QUADRATIC: c0 + c1 y + c2 y**2
+    """
 
     kind: int
     c0: float = 0.0
@@ -39,9 +43,9 @@ ACTIVATIONS = {
     spec.name: spec
     for spec in (
         ActivationSpec("identity", None, None, None),
-        ActivationSpec("relu", "relu_forward", "relu_backward", Derivative(1), floor=0.0),
-        ActivationSpec("tanh", "tanh_forward", "tanh_backward", Derivative(2, 1.0, 0.0, -1.0)),
-        ActivationSpec("sigmoid", "sigmoid_forward", "sigmoid_backward", Derivative(2, 0.0, 1.0, -1.0)),
+        ActivationSpec("relu", "relu_forward", "relu_backward", Derivative(WHERE_POSITIVE), floor=0.0),
+        ActivationSpec("tanh", "tanh_forward", "tanh_backward", Derivative(QUADRATIC, 1.0, 0.0, -1.0)),
+        ActivationSpec("sigmoid", "sigmoid_forward", "sigmoid_backward", Derivative(QUADRATIC, 0.0, 1.0, -1.0)),
     )
 }
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from . import checks
 from .activations import ActivationSpec, get_activation
+from .kernels.reference.dense import NOTHING
 from .plan.arena import Layout, Ref, padded
 from .plan.compiler import Builder, Gradient, Value
 from .plan.plan import Given
@@ -126,7 +127,7 @@ class Dense(Layer):
             "dense_backward_input",
             f"d{x.name} = W{builder.layer}^T {dy.name}{f' * act_prime({x.name})' if slope else ''}",
             dx=dx, dy=dy.data, weight=builder.parameter("weight").first(x.features), x=x.data if slope else None,
-            derivative=slope.kind if slope else 0, c0=slope.c0 if slope else 0.0,
+            derivative=slope.kind if slope else NOTHING, c0=slope.c0 if slope else 0.0,
             c1=slope.c1 if slope else 0.0, c2=slope.c2 if slope else 0.0,
         )  # fmt: skip
         return Gradient(f"d{x.name}", dx, through_activation=slope is not None)

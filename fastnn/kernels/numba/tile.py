@@ -17,16 +17,15 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from .. import objects
 from ..cpu import vector_registers
+from ..reference.dense import NOTHING, QUADRATIC, WHERE_POSITIVE
 from .simd import address, at, broadcast, fused_multiply_add, lanes, load_vector, store_vector, vector_of, vector_type
 
 # 8 x 3 accumulators, 3 vectors of B and one broadcast fill 32 registers; 6 x 2 fill 16. 12 x 2 spills.
 MAX_ROWS, MAX_VECTORS = (8, 3) if vector_registers() == 32 else (6, 2)
 # Scalars that are strided in k touch a new page every step; blocks of k keep a block of them in L1.
 K_BLOCK, K_BLOCK_FROM = 256, 1000
-
-NOTHING, WHERE_POSITIVE, QUADRATIC = 0, 1, 2
-"""What the tile does to a finished element before it is stored, beside the floor: `derivative` of `product`."""
 
 _I64 = ir.IntType(64)
 
@@ -39,11 +38,6 @@ def product_signature(dtype: Any) -> Any:
     """The Numba signature of `product` for a dtype."""
     p, i = types.CPointer(dtype), types.int64
     return types.void(p, i, p, i, i, p, i, i, i, i, i, types.float64, p, i, i, *[types.float64] * 3)
-
-
-def product_symbol(dtype: Any) -> str:
-    """The C name under which `product` for a dtype is found."""
-    return f"fastnn_product_{dtype}"
 
 
 def product(c, c_row, a, a_row, a_k, b, b_k, M, N, K, accumulate, floor, h, h_row, derivative, c0, c1, c2):
@@ -95,7 +89,8 @@ def call_product(
 
     def emit(context, builder, sig, args):
         function_type = ir.FunctionType(ir.VoidType(), [context.get_value_type(t) for t in sig.args])
-        function = cgutils.get_or_insert_function(builder.module, function_type, product_symbol(c.dtype))
+        symbol = objects.symbol("product", str(c.dtype))
+        function = cgutils.get_or_insert_function(builder.module, function_type, symbol)
         builder.call(function, args)
         return context.get_dummy_value()
 
