@@ -1,7 +1,7 @@
 """fastnn: training neural networks on a CPU as fast as the CPU allows.
 
-Names are imported when they are first used, so that `import fastnn` costs little more than NumPy and loads neither
-Numba nor LLVM.
+Names are imported when they are first used: `import fastnn` alone loads neither NumPy nor Numba, and a process that
+finds its kernels compiled never loads Numba.
 """
 
 from importlib import import_module

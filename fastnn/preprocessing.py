@@ -2,7 +2,7 @@
 
 Everything here is fitted on training rows only, holds nothing but numbers and text, and goes through `to_json` and
 `from_json`, so that a saved model carries its preprocessing as plain JSON. NumPy only: the encoder of tables with
-categories and missing cells, which needs pandas, is in `tables.py`.
+categories and missing cells, which needs pandas, is in `encoding.py`.
 """
 
 from collections.abc import Mapping

@@ -115,7 +115,7 @@ def test_numba_is_imported_by_its_kernels_alone():
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
             if any(imported.split(".")[0] == "numba" for imported in names):
-                assert name.startswith("kernels.numba") or name == "cli.info", name
+                assert name.startswith("kernels.numba"), name
 
 
 # ---- twins ----

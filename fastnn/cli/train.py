@@ -210,8 +210,8 @@ def _fit(
     options: argparse.Namespace, model: "Sequential", prepared: Prepared, loss: Any, optimizer: Any, batch_size: int
 ) -> tuple["History", int | None]:
     """Trains; returns the history and the epoch whose weights were kept (None: the last one's)."""
+    from fastnn.bound import NonFiniteLoss
     from fastnn.callbacks import EarlyStopping, ProgressBar
-    from fastnn.trainer import NonFiniteLoss
 
     callbacks: list[Any] = []
     if options.patience:
@@ -278,7 +278,7 @@ def _report(model: "Sequential", prepared: Prepared, history: "History", best: i
     if history.threads > 1:
         note([f"{history.threads} threads were asked for; the {history.backend} kernels run on one"])
     if objects.compiled:
-        note([f"compiling {count(len(objects.compiled), 'kernel')} for the first time is part of this"])
+        note([f"before that {count(len(objects.compiled), 'kernel')} had to be compiled, which is not part of this"])
 
 
 def predicted_classes(outputs: Array) -> Array:

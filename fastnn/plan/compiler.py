@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from ..losses import Loss
     from ..optimizers import Optimizer
 
+_TILE_ROWS = 512  # at most, of a full batch
+
 
 @dataclass
 class Value:
@@ -221,6 +223,3 @@ def tile_rows(rows: int, layers: Sequence["Layer"], dtype: np.dtype[Any]) -> int
         return rows
     parts = -(-rows // _TILE_ROWS)
     return min(rows, padded(-(-rows // parts), dtype))
-
-
-_TILE_ROWS = 512
