@@ -1,4 +1,4 @@
-"""A classifier of scikit-learn's handwritten digits: normalization, dropout, a falling rate, early stopping."""
+"""A classifier of scikit-learn's handwritten digits: batch normalisation, dropout, a falling rate, early stopping."""
 
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split

@@ -1,8 +1,7 @@
 """The table of operations: what each one is called, reads and writes, and how a compiled kernel is given its arguments.
 
-A reference kernel declares its operands once, with `@operation`; plans, the printed form of a plan, `fastnn.ops`, tests
-and benchmarks take them from here. All compiled kernels have one C signature, `void kernel(const int64_t *words)`, and
-the words follow from the declaration:
+A reference kernel declares its operands once, with `@operation`; plans, `fastnn.ops` and tests take them from here. All
+compiled kernels have one C signature, `void kernel(const int64_t *words)`, and the words follow from the declaration:
 
     for each array its address and, if it has two axes, the two strides, counted in elements (one axis: contiguous);
     then each size, in the order in which the axis letters first appear;
