@@ -98,7 +98,7 @@ class Bound:
         steps = _Steps(self._all_rows, calls, starts, rows, len(starts))
         return float(self._run(program, steps, training=False)[0])
 
-    # ---- passes ----
+    # Passes.
 
     def _tiles(self) -> tuple[Array, Array]:
         """Where each pass of a full batch starts, and how many rows it takes."""

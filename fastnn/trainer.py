@@ -111,7 +111,7 @@ class Trainer:
         for moment in self.optimizer.moments:
             self._arenas[moment][...] = 0
 
-    # ---- training ----
+    # Training.
 
     def bind(self, X: Any, y: Any, allow_nonfinite: bool = False) -> Bound:
         """Checks and converts data once; the result runs steps on it.
@@ -162,7 +162,7 @@ class Trainer:
             parameters.state[...] = before
         return value, parameters.flatten(self._arenas["gradients"]).astype(np.float64)
 
-    # ---- the parts, for those who bring their own loop or loss ----
+    # The parts, for those who bring their own loop or loss.
 
     def forward(self, X: Any) -> Array:
         """The outputs (rows, outputs) of a batch in training mode; `backward` and `step` may follow."""
@@ -209,7 +209,7 @@ class Trainer:
         """Whatever `forward` and `backward` have prepared is not used any more."""
         self._forward, self._differentiated = None, None
 
-    # ---- plans ----
+    # Plans.
 
     def program(self, rows: int, with_loss: bool = True, batches: int = 1) -> Program:
         """The training plan for up to `rows` rows, bound to this trainer's memory and room for that many batches."""

@@ -44,7 +44,7 @@ def stand_still(lr0, epoch):
     return 0.0
 
 
-# ---- what is trained on, and in which order ----
+# What is trained on, and in which order.
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 32, 100, 101, 102, 10**9])
@@ -61,7 +61,7 @@ def test_the_loss_of_an_epoch_is_the_mean_over_all_rows(make, batch_size):
         np.testing.assert_array_equal(now, then)
 
 
-# No batches of one row for the batch normalization; the last batch of 101 rows, 100 at a time, is one all the same.
+# No batches of one row for the batch normalisation; the last batch of 101 rows, 100 at a time, is one all the same.
 @pytest.mark.parametrize(
     ("make", "batch_size"), [*((classifier, n) for n in (1, 7, 100, 1000)), *((regressor, n) for n in (7, 100, 1000))]
 )
@@ -195,7 +195,7 @@ def test_read_only_data_is_enough_and_stays_as_it_is():
     np.testing.assert_array_equal(data[0], X)
 
 
-# ---- validation ----
+# Validation.
 
 
 def test_split_is_disjoint_complete_and_by_seed():
@@ -236,7 +236,7 @@ def test_validation_does_not_change_the_training():
     assert same_weights(model, twin)
 
 
-# ---- schedules, history, callbacks ----
+# Schedules, history, callbacks.
 
 
 def test_the_schedule_sets_the_rate_of_each_epoch():
@@ -326,7 +326,7 @@ def test_the_loss_is_remembered():
     model.fit(X, Y, epochs=1, progress=False)
 
 
-# ---- losses that are not finite ----
+# Losses that are not finite.
 
 
 def test_a_diverging_training_names_epoch_and_step_and_goes_back():
@@ -393,7 +393,7 @@ def test_early_stopping_puts_back_its_best_after_divergence():
     assert stopping.best_epoch == 2
 
 
-# ---- Ctrl-C ----
+# Ctrl-C.
 
 
 def test_ctrl_c_ends_the_training_and_says_so(capsys):
@@ -456,7 +456,7 @@ def test_a_real_signal_stops_a_long_training(tmp_path):
     assert fnn.load(tmp_path / "net").outputs == 5
 
 
-# ---- bad arguments ----
+# Bad arguments.
 
 
 def nothing(outputs, targets):

@@ -47,7 +47,7 @@ def kernel(name: str, backend: str) -> Update:
     return functools.partial(getattr(ops, name), backend=backend)
 
 
-# ---------------------------------------------------------------- optimizers
+# Optimizers.
 
 
 def scalars_at(optimizer: Optimizer, step: int) -> dict[str, float]:
@@ -160,7 +160,7 @@ def test_the_optimizer_checks_reject_a_slightly_wrong_kernel() -> None:
         check_each_step("rmsprop_second", rmsprop_divided_first)
 
 
-# ---------------------------------------------------------------- losses
+# Losses.
 
 
 def check_loss(name: str, kind: str, dtype: str, loss: Update) -> None:
@@ -203,7 +203,7 @@ def test_the_loss_check_rejects_a_slightly_wrong_kernel(name: str) -> None:
                 check_loss(name, "ordinary", dtype, wrong)
 
 
-# ---------------------------------------------------------------- batch normalization
+# Batch normalisation.
 
 
 def check_batchnorm(setting: str, dtype: str, forward: Update, backward: Update, inference: Update) -> None:
@@ -262,7 +262,7 @@ def test_the_batch_norm_check_rejects_a_biased_running_variance() -> None:
         check_batchnorm("default", "float64", biased, ops.batch_norm_backward, ops.batch_norm_inference)
 
 
-# ---------------------------------------------------------------- whole trainings
+# Whole trainings.
 
 TRAININGS: dict[str, tuple[list[Any], str, Optimizer]] = {
     "relu_adam": (

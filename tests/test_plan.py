@@ -31,7 +31,7 @@ from fastnn.plan.arena import Ref
 from fastnn.plan.compiler import compile_inference
 from fastnn.plan.plan import Given
 
-# ---- what a plan says ----
+# What a plan says.
 
 
 def small_plan():
@@ -121,7 +121,7 @@ def test_operands_of_a_plan_share_memory_only_where_the_table_allows_it(mix, los
         assert shared <= {call.operation.in_place}, call.formula
 
 
-# ---- memory ----
+# Memory.
 
 
 def trained(mix, loss, backend, dtype, sizes, rows, batch_size, fill=None):
@@ -239,7 +239,7 @@ def test_new_architectures_batch_sizes_losses_and_hyper_parameters_compile_nothi
     assert objects.compiled == before
 
 
-# ---- the same work, the same bits ----
+# The same work, the same bits.
 
 
 def whole_training(seed, backend="numba", batch_size=16):

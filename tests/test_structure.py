@@ -118,7 +118,7 @@ def test_numba_is_imported_by_its_kernels_alone():
                 assert name.startswith("kernels.numba"), name
 
 
-# ---- twins ----
+# Twins.
 
 
 def functions(path, decorator):
@@ -152,7 +152,7 @@ def test_a_reference_kernel_describes_every_array(name):
     assert {scalar.name for scalar in entry.scalars} <= described
 
 
-# ---- what is public ----
+# What is public.
 
 
 @pytest.mark.parametrize("name", fastnn.__all__)

@@ -15,7 +15,7 @@ from fastnn import MSE, SGD, AdaGrad, Adam, Dense, Dropout, NonFiniteLoss, RMSPr
 from fastnn import bound as bound_module
 from fastnn.plan.arena import Parameters
 
-# ---- runs ----
+# Runs.
 
 
 def a_trainer(loss="cross_entropy", backend="auto", mix="relu", dtype="float32", **options):
@@ -143,7 +143,7 @@ def test_a_model_needs_no_more_than_the_protocol_says():
     assert Trainer(model, "mse").run(X, y, steps=3).tobytes() == Trainer(theirs, "mse").run(X, y, steps=3).tobytes()
 
 
-# ---- gradients for others ----
+# Gradients for others.
 
 
 @pytest.mark.parametrize("backend", networks.BACKENDS)
@@ -190,7 +190,7 @@ def test_lbfgs_trains_a_network_with_dropout_because_its_mask_stays():
     assert found.fun < before / 2
 
 
-# ---- losses that are not finite ----
+# Losses that are not finite.
 
 
 @pytest.mark.parametrize("backend", networks.BACKENDS)
@@ -240,7 +240,7 @@ def test_the_error_of_a_worker_arrives_whole():
     assert str(error) == str(NonFiniteLoss(2, np.array([1.0, 2.0, np.nan])))
 
 
-# ---- arrays as they come ----
+# Arrays as they come.
 
 
 def strided(array):
@@ -304,7 +304,7 @@ def test_data_of_the_right_kind_is_not_copied():
     assert np.shares_memory(data._y, y)
 
 
-# ---- bad input ----
+# Bad input.
 
 GOOD = {loss: networks.data(loss, 9, 5, 3, "float32") for loss in networks.LOSSES}
 
@@ -518,7 +518,7 @@ def test_cross_entropy_of_one_output_points_to_bce():
         trainer.run(GOOD["mse"][0], np.zeros(9, int), steps=1)
 
 
-# ---- Ctrl-C ----
+# Ctrl-C.
 
 INTERRUPTED = """
     import numpy as np, fastnn

@@ -22,7 +22,7 @@ def layers_of(network: Network) -> list[Any]:
 
 
 def model_of(problem: Problem) -> fnn.Sequential:
-    """The model with the problem's weights; gamma and beta of batch normalization start at 1 and 0 by themselves."""
+    """The model with the problem's weights; gamma and beta of batch normalisation start at 1 and 0 by themselves."""
     network = problem.network
     model = fnn.Sequential(layers_of(network), inputs=network.widths[0], dtype=network.dtype, seed=0)
     weights = model.get_weights()

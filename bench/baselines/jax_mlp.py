@@ -106,7 +106,7 @@ class JaxMLP:
         self.chunk = int(np.clip(2_000_000_000 // network.flops, 1, 512)) if scan else 1
 
     def predict(self, X: np.ndarray) -> np.ndarray:
-        """Outputs in training mode: for networks without batch normalization and dropout."""
+        """Outputs in training mode: for networks without batch normalisation and dropout."""
         return np.asarray(predict(self.network, self.state[0], jnp.asarray(X), jax.random.key(0)))
 
     def run(self, order: np.ndarray) -> np.ndarray:

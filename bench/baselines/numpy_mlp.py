@@ -19,7 +19,7 @@ BATCHNORM_EPS, BATCHNORM_MOMENTUM = 1e-5, 0.1
 
 
 class Layer:
-    """Dense, and what follows it in a hidden layer: batch normalization, activation, dropout.
+    """Dense, and what follows it in a hidden layer: batch normalisation, activation, dropout.
 
     The arrays of parameters and gradients are views of the network's flat vectors.
     """

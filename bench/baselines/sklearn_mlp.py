@@ -13,7 +13,7 @@ from bench.networks import LEARNING_RATE, Network, Problem
 
 
 def supports(network: Network) -> bool:
-    """scikit-learn has no batch normalization, no dropout, and no classification of two logits."""
+    """scikit-learn has no batch normalisation, no dropout, and no classification of two logits."""
     return not network.batchnorm and not network.dropout and (network.loss == "mse" or network.widths[-1] > 2)
 
 

@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     network.add_argument("--activation", default="relu", help="of the hidden layers (relu)")
     network.add_argument("--init", default=_INIT, metavar="NAME", help=f"weights of the hidden layers ({_INIT})")
-    network.add_argument("--batch-norm", action="store_true", help="batch normalization after each hidden layer")
+    network.add_argument("--batch-norm", action="store_true", help="batch normalisation after each hidden layer")
     network.add_argument("--dropout", type=float, default=0.0, metavar="RATE", help="after each hidden layer (0)")
     network.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="(float32)")
 

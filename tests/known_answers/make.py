@@ -75,7 +75,7 @@ def save(name: str, arrays: dict[str, np.ndarray]) -> None:
     print(f"{path.name}: {len(arrays)} arrays, {path.stat().st_size / 1024:.0f} KiB")
 
 
-# ---------------------------------------------------------------- optimizers
+# Optimizers.
 
 
 def optimizer_states(name: str, start: np.ndarray, grads: np.ndarray) -> Iterator[list[np.ndarray]]:
@@ -109,7 +109,7 @@ def optimizers() -> None:
     save("optimizers", arrays)
 
 
-# ---------------------------------------------------------------- losses
+# Losses.
 
 
 def losses() -> None:
@@ -144,7 +144,7 @@ def losses() -> None:
     save("losses", arrays)
 
 
-# ---------------------------------------------------------------- batch normalization
+# Batch normalisation.
 
 
 def batchnorm() -> None:
@@ -188,7 +188,7 @@ def batchnorm() -> None:
     save("batchnorm", arrays)
 
 
-# ---------------------------------------------------------------- whole trainings
+# Whole trainings.
 
 
 def train(

@@ -2,7 +2,7 @@
 
 `load` takes a vector of consecutive numbers from memory, `store` puts one back, and between the two the ordinary
 operators and the functions of this module work on whole vectors; a scalar operand is broadcast. Each value is an LLVM
-vector of the machine's width, so that the code is SIMD by construction and not by the grace of an optimiser. No
+vector of the machine's width, so that the code is SIMD by construction and not by the grace of an optimizer. No
 operation here carries a fast-math flag: what is written is what is computed, `fma` where one rounding is wanted and
 `*`, `+` where two are.
 
@@ -62,7 +62,7 @@ def integers_like(vector: Vector) -> Vector:
     return Vector(types.int32 if vector.dtype.bitwidth == 32 else types.int64, vector.lanes)
 
 
-# ---- building blocks on LLVM values (used here and by tile.py) ----
+# Building blocks on LLVM values, used here and by tile.py.
 
 
 def call_llvm(builder: Any, name: str, result: Any, *args: Any) -> Any:
@@ -119,7 +119,7 @@ def _as_vector(context: Any, builder: Any, value: Any, given: Any, wanted: Vecto
     return broadcast(builder, context.cast(builder, value, given, wanted.dtype), vector_type(wanted))
 
 
-# ---- operators ----
+# Operators.
 
 
 def _vector_among(args: tuple[Any, ...]) -> Vector | None:
@@ -193,7 +193,7 @@ def _negate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     return builder.fneg(args[0])
 
 
-# ---- memory ----
+# Memory.
 
 
 @intrinsic
@@ -250,7 +250,7 @@ def store(typingctx, p, i, value):
     return types.void(p, types.int64, value), emit
 
 
-# ---- arithmetic beyond the operators ----
+# Arithmetic beyond the operators.
 
 
 @intrinsic
