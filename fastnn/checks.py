@@ -129,10 +129,10 @@ def row_numbers(order: Any, rows: int, batch_size: int, name: str = "order") -> 
         array = np.asarray(order)
     except ValueError as error:
         raise ValueError(f"{name}: cannot be made an array ({error})") from None
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"{name}: has dtype {array.dtype}, expected row numbers as integers")
     if array.ndim not in (1, 2) or array.size == 0:
         raise ValueError(f"{name}: has shape {array.shape}, expected (steps, batch_size) or (rows,), not empty")
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name}: has dtype {array.dtype}, expected row numbers as integers")
     if array.ndim == 2 and array.shape[1] > batch_size:
         raise ValueError(f"{name}: has {array.shape[1]} rows a step, expected at most batch_size = {batch_size}")
     if array.min() < 0 or array.max() >= rows:

@@ -207,6 +207,12 @@ def test_row_numbers_out_of_range_are_refused_wherever_they_stand(place, bad):
             checks.row_numbers(shaped, 4, 2)
 
 
+@pytest.mark.parametrize("order", [[], np.zeros((0, 2), np.int64), 3, [[[0]]]])
+def test_orders_without_rows_or_of_another_rank_are_refused_by_their_shape(order):
+    with pytest.raises(ValueError, match=r"order: has shape .*not empty"):
+        checks.row_numbers(order, 4, 2)
+
+
 def test_arrays_of_different_lengths_are_named():
     with pytest.raises(ValueError, match="targets: has 2 rows, expected 3 as in inputs"):
         checks.same_rows(np.ones(3), np.ones(2), ("inputs", "targets"))
