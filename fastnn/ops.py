@@ -23,8 +23,7 @@ import numpy as np
 from . import checks
 from .kernels import OPERATIONS, Operation, backends, objects
 from .kernels.cpu import vector_bytes
-from .kernels.table import Array as Operand
-from .kernels.table import Scalar, argument_words
+from .kernels.table import ArrayOperand, Scalar, argument_words
 from .plan.arena import aligned_zeros, padded_matrix
 
 Array = np.ndarray[Any, Any]
@@ -178,7 +177,7 @@ def _run_flat(entry: Operation, arguments: dict[str, Any], dtype: np.dtype[Any])
                 arrays[array.name][whole:] = rest[array.name]
 
 
-def _prepared(entry: Operation, operand: Operand, value: Array | None) -> Array | None:
+def _prepared(entry: Operation, operand: ArrayOperand, value: Array | None) -> Array | None:
     """The array itself where a compiled kernel can work on it, a padded copy otherwise."""
     if value is None:
         return None

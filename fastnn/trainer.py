@@ -135,8 +135,8 @@ class Trainer:
         order   int64 (steps, batch_size) row numbers, or (rows,), which is cut into batches, the last one smaller
         steps   instead of order: that many steps, each on all rows
 
-        NonFiniteLoss when a loss is NaN or infinite: it is found at the end of the chunk, and the parameters are then what
-        the chunk has left (`Sequential.fit` goes back to the last good ones).
+        NonFiniteLoss when a loss is NaN or infinite: it is found at the end of the chunk, and the parameters are then
+        what the chunk has left (`Sequential.fit` goes back to the last good ones).
         """
         if (order is None) == (steps is None):
             raise ValueError("run(): give either order (mini-batches) or steps=n (full batch)")

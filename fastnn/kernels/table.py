@@ -24,8 +24,8 @@ Access = Literal["writes", "updates", "reads"]
 
 
 @dataclass(frozen=True)
-class Array:
-    """An array operand. `dtype` is None where the plan's own dtype (float32 or float64) is meant."""
+class ArrayOperand:
+    """An array that an operation takes. `dtype` is None where the plan's own dtype (float32 or float64) is meant."""
 
     name: str
     axes: tuple[str, ...]
@@ -50,7 +50,7 @@ class Operation:
     """One row of the table; `reference` defines what it computes."""
 
     name: str
-    arrays: tuple[Array, ...]
+    arrays: tuple[ArrayOperand, ...]
     scalars: tuple[Scalar, ...]
     reference: Callable[..., None]
     in_place: tuple[str, str] | None = None
@@ -128,15 +128,15 @@ def operation(
     return enter
 
 
-def _array(text: str, access: Any) -> Array:
+def _array(text: str, access: Any) -> ArrayOperand:
     match = re.fullmatch(r"(\w+)(\??)\[([\w,]+)\](?::(\w+))?", text)
     if match is None:
         raise TypeError(f"{text!r}: expected name[axes] or name[axes]:dtype")
     name, optional, axes, dtype = match.groups()
-    return Array(name, tuple(axes.split(",")), dtype, access, bool(optional))
+    return ArrayOperand(name, tuple(axes.split(",")), dtype, access, bool(optional))
 
 
-def array_words(array: Array, value: np.ndarray[Any, Any] | None) -> list[int]:
+def array_words(array: ArrayOperand, value: np.ndarray[Any, Any] | None) -> list[int]:
     """The words of one array operand: its address and, with two axes, its strides in elements."""
     if value is None:
         return [0] * (1 if len(array.axes) == 1 else 3)
