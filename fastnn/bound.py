@@ -164,11 +164,17 @@ class Bound:
             given |= per_step(trainer.optimizer.scalars(numbers, trainer.lr), step - step[0])
             done = int(own.stop // steps.tiles - own.start // steps.tiles)
         batch = None if steps.batch is None else steps.batch[own]
-        begin = time.perf_counter()
+        pieces = [steps.calls[own]]
+        if len(rows) == 1 and (program.seconds_per_pass is None or program.seconds_per_pass > CHUNK_SECONDS):
+            # One pass that is long, or may be: Ctrl-C arrives between its calls, of which the update is the last.
+            pieces = [np.array([[call, call + 1]]) for call in range(*steps.calls[own.start])]
+        begin, left = time.perf_counter(), len(pieces)
         try:
-            program.runner.run(Passes(steps.calls[own], rows, given, batch))
+            for calls in pieces:
+                left -= 1
+                program.runner.run(Passes(calls, rows, given, batch))
         finally:
-            trainer.step_count += done
+            trainer.step_count += done if left == 0 else 0
         program.seconds_per_pass = max((time.perf_counter() - begin) / len(rows), 1e-9)
 
     def _scale(self, rows: Array, tiles: int) -> Column:

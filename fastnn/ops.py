@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from . import checks
-from .kernels import OPERATIONS, Operation, backends, objects
+from .kernels import OPERATIONS, Operation, backends
 from .kernels.cpu import vector_bytes
 from .kernels.table import ArrayOperand, Scalar, argument_words
 from .plan.arena import aligned_zeros, padded_matrix
@@ -71,7 +71,7 @@ def _function(name: str) -> Callable[..., None]:
         if kernels == "reference":
             _run_reference(entry, arguments)
         else:
-            _run_compiled(entry, arguments, dtype)
+            _run_compiled(kernels, entry, arguments, dtype)
 
     run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), backend])  # type: ignore[attr-defined]
     return run
@@ -146,32 +146,32 @@ def _run_reference(entry: Operation, arguments: Mapping[str, Any]) -> None:
         entry.reference(**arguments)
 
 
-def _run_compiled(entry: Operation, arguments: dict[str, Any], dtype: np.dtype[Any]) -> None:
+def _run_compiled(kernels: str, entry: Operation, arguments: dict[str, Any], dtype: np.dtype[Any]) -> None:
     if 0 in entry.size_of(arguments).values():
         _run_reference(entry, arguments)  # kernels need something to do, but a sum over nothing is still written
         return
     if all(array.axes == ("N",) for array in entry.arrays):
-        _run_flat(entry, arguments, dtype)
+        _run_flat(kernels, entry, arguments, dtype)
         return
     given = {a.name: _prepared(entry, a, arguments[a.name]) for a in entry.arrays}
-    _call(entry, {**arguments, **given}, dtype)
+    _call(kernels, entry, {**arguments, **given}, dtype)
     for array in entry.arrays:
         value = arguments[array.name]
         if array.access != "reads" and given[array.name] is not value:
             value[...] = given[array.name]
 
 
-def _run_flat(entry: Operation, arguments: dict[str, Any], dtype: np.dtype[Any]) -> None:
+def _run_flat(kernels: str, entry: Operation, arguments: dict[str, Any], dtype: np.dtype[Any]) -> None:
     """Elementwise over one axis: whole vectors in place, the rest in a padded copy."""
     lanes = vector_bytes() // dtype.itemsize
     arrays: dict[str, Array] = {a.name: arguments[a.name] for a in entry.arrays}
     length = entry.size_of(arguments)["N"]
     whole = length // lanes * lanes if all(map(_usable, arrays.values())) else 0
     if whole:
-        _call(entry, {**arguments, **{name: value[:whole] for name, value in arrays.items()}}, dtype)
+        _call(kernels, entry, {**arguments, **{name: value[:whole] for name, value in arrays.items()}}, dtype)
     if whole < length:
         rest = {a.name: _padded_copy(arrays[a.name][whole:]) for a in entry.arrays}
-        _call(entry, {**arguments, **rest}, dtype)
+        _call(kernels, entry, {**arguments, **rest}, dtype)
         for array in entry.arrays:
             if array.access != "reads":
                 arrays[array.name][whole:] = rest[array.name]
@@ -207,13 +207,13 @@ def _padded_copy(value: Array) -> Array:
     return copy
 
 
-def _call(entry: Operation, arguments: dict[str, Any], dtype: np.dtype[Any]) -> None:
+def _call(kernels: str, entry: Operation, arguments: dict[str, Any], dtype: np.dtype[Any]) -> None:
     words = argument_words(entry, arguments)
-    _kernel(entry.name, str(dtype))(words.ctypes.data)
+    _kernel(kernels, entry.name, str(dtype))(words.ctypes.data)
 
 
 @functools.cache
-def _kernel(name: str, dtype: str) -> Callable[[int], None]:
+def _kernel(kernels: str, name: str, dtype: str) -> Callable[[int], None]:
     import ctypes
 
-    return objects.function(name, dtype, ctypes.c_void_p)
+    return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(backends.kernel_address(kernels, name, dtype))

@@ -29,6 +29,9 @@ class Predictor:
         self._arenas = {"parameters": model.parameters.arena, "state": model.parameters.state}
         self._programs: dict[int, Program] = {}
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.model, self.backend)  # a copy compiles its own plans: those of this one hold addresses
+
     def run(self, X: Array) -> Array:
         """The outputs (rows, outputs) for X (rows, inputs), which has passed `checks.features`."""
         model, rows = self.model, len(X)

@@ -86,6 +86,12 @@ class Trainer:
             **{moment: aligned_zeros(len(parameters.arena)) for moment in self.optimizer.moments},
         }
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy compiles its own plans: those of this one hold addresses. It trains the copy of the model.
+        moments = {name: self._arenas[name] for name in self.optimizer.moments}
+        made_from = (self.model, self.loss, self.optimizer, self.batch_size, self.threads, self.backend)
+        return _copied, (*made_from, self._lr, self.step_count, moments)
+
     @property
     def lr(self) -> float:
         """The learning rate of the steps to come."""
@@ -123,6 +129,7 @@ class Trainer:
         """
         if self.loss is None:
             raise ValueError("Trainer(loss=None): without a loss use forward(), backward() and step()")
+        allow_nonfinite = checks.flag("bind", "allow_nonfinite", allow_nonfinite)
         parameters, dtype = self.model.parameters, self.model.dtype
         data = checks.features(X, parameters.inputs, dtype, allow_nonfinite=allow_nonfinite)
         targets = self.loss.check_targets(y, parameters.outputs, dtype, "y", allow_nonfinite)
@@ -135,15 +142,20 @@ class Trainer:
         order   int64 (steps, batch_size) row numbers, or (rows,), which is cut into batches, the last one smaller
         steps   instead of order: that many steps, each on all rows
 
-        NonFiniteLoss when a loss is NaN or infinite: it is found at the end of the chunk, and the parameters are then
-        what the chunk has left (`Sequential.fit` goes back to the last good ones).
+        NonFiniteLoss when a loss is NaN or infinite; the parameters are then those from before the call, and moments
+        and step count zero.
         """
         if (order is None) == (steps is None):
             raise ValueError("run(): give either order (mini-batches) or steps=n (full batch)")
         if steps is not None:
             steps = checks.integer("run", "steps", steps, minimum=0)
-        bound = self.bind(X, y)
-        return bound.run(order) if steps is None else bound.run_full(steps)
+        bound, before = self.bind(X, y), self.model.parameters.copy_state()
+        try:
+            return bound.run(order) if steps is None else bound.run_full(steps)
+        except NonFiniteLoss:
+            self.model.parameters.restore_state(before)
+            self.reset()
+            raise
 
     def value_and_grad(self, theta: Any, X: Any, y: Any) -> tuple[float, Array]:
         """The loss over all rows at theta, and its gradient: what scipy.optimize asks for.
@@ -248,3 +260,15 @@ class Trainer:
     def _one_pass(self, program: Program, first: str, last: str, rows: int, given: Mapping[str, Any]) -> None:
         calls = np.array([program.calls(first, last)], np.int64)
         program.runner.run(Passes(calls, np.array([rows], np.int64), dict(given)))
+
+
+def _copied(
+    model: Model, loss: Loss | None, optimizer: Optimizer, batch_size: int, threads: int, backend: str,
+    lr: float, step_count: int, moments: dict[str, Array],
+) -> Trainer:  # fmt: skip
+    """What a copied or unpickled trainer is made by."""
+    trainer = Trainer(model, loss, optimizer, batch_size, threads, backend)
+    trainer._lr, trainer.step_count = lr, step_count
+    for name, moment in moments.items():
+        trainer._arenas[name][...] = moment
+    return trainer

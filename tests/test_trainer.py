@@ -1,5 +1,6 @@
 """Trainer: runs over data, gradients for outside optimizers, and what it does with bad input and with Ctrl-C."""
 
+import copy
 import pickle
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import networks
 import numpy as np
 import pytest
 
+import fastnn as fnn
 from fastnn import MSE, SGD, AdaGrad, Adam, Dense, Dropout, NonFiniteLoss, RMSProp, Sequential, Trainer
 from fastnn import bound as bound_module
 from fastnn.plan.arena import Parameters
@@ -562,3 +564,33 @@ def test_ctrl_c_stops_a_run_and_leaves_whole_parameters(setup, run, all_steps):
     word, steps, finite = output.split()
     assert (word, finite) == ("interrupted", "True")
     assert int(steps) < all_steps / 2
+
+
+# Copies.
+
+
+@pytest.mark.parametrize("steps_before", [0, 20])
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda trainer: pickle.loads(pickle.dumps(trainer))])
+def test_a_copied_trainer_trains_its_own_model_on_as_the_original_would(duplicate, steps_before):
+    model = fnn.Sequential([fnn.Dense(8, activation="relu"), fnn.Dropout(0.2), fnn.Dense(3)], inputs=4)
+    generator = np.random.default_rng(0)
+    X, y, order = generator.standard_normal((64, 4)), generator.integers(0, 3, 64), generator.integers(0, 64, (20, 16))
+    trainer = fnn.Trainer(model, "cross_entropy", "adam", batch_size=16)
+    trainer.run(X, y, order[:steps_before]) if steps_before else None
+    twin = duplicate(trainer)
+    before = model.get_weights()
+    losses = twin.run(X, y, order)
+    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), before, strict=True))
+    assert np.array_equal(trainer.run(X, y, order), losses)
+    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), twin.model.get_weights(), strict=True))
+
+
+def test_a_diverging_run_leaves_the_weights_from_before_it():
+    model = fnn.Sequential([fnn.Dense(8, activation="relu"), fnn.Dense(1)], inputs=4)
+    before = model.parameters.copy_state()
+    trainer = fnn.Trainer(model, "mse", fnn.SGD(lr=1e6, momentum=0.9), batch_size=16)
+    generator = np.random.default_rng(0)
+    with pytest.raises(fnn.NonFiniteLoss):
+        trainer.run(generator.standard_normal((64, 4)), generator.standard_normal(64), np.arange(64).repeat(50))
+    assert np.array_equal(model.parameters.copy_state(), before)
+    assert trainer.step_count == 0

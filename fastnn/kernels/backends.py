@@ -1,12 +1,23 @@
 """The kernel sets: what is available, which one "auto" picks, and why."""
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import util
 
 from .. import checks
+from . import objects
 
 NAMES = ("reference", "numba", "c")
+
+
+# The compiled sets: how each finds the address of an operation's kernel for a dtype. All share one calling convention.
+COMPILED: dict[str, Callable[[str, str], int]] = {"numba": objects.address}
+
+
+def kernel_address(kernel_set: str, operation: str, dtype: str) -> int:
+    """The address of an operation's kernel in a compiled set, for "float32" or "float64"."""
+    return COMPILED[kernel_set](operation, dtype)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..kernels import objects
+from ..kernels import backends
 from .arena import aligned_zeros
 from .plan import Plan
 from .runner import NativeRunner, ReferenceRunner, Runner
@@ -36,7 +36,8 @@ class Program:
         if backend == "reference":
             self.runner = ReferenceRunner(plan, self._arenas)
         else:
-            addresses = [objects.address(call.operation.name, str(plan.dtype)) for call in plan.calls]
+            dtype = str(plan.dtype)
+            addresses = [backends.kernel_address(backend, call.operation.name, dtype) for call in plan.calls]
             self.runner = NativeRunner(plan, self._arenas, addresses)
 
     def calls(self, first: str, last: str) -> tuple[int, int]:
