@@ -122,7 +122,7 @@ class EarlyStopping(Callback):
         if mode not in ("auto", "min", "max"):
             raise checks.unknown_name("mode", mode, ("auto", "min", "max"))
         self.monitor = monitor
-        self.restore_best = bool(restore_best)
+        self.restore_best = checks.flag("EarlyStopping", "restore_best", restore_best)
         self.mode = mode
         self._forget()
 
@@ -186,7 +186,7 @@ class ProgressBar(Callback):
     INTERVAL = 0.1  # seconds; one refresh takes about 0.1 ms
 
     def __init__(self, lines: bool = False, file: TextIO | None = None) -> None:
-        self.lines = bool(lines)
+        self.lines = checks.flag("ProgressBar", "lines", lines)
         self.file = file
         self._bar: Any = None
         self._next = 0.0

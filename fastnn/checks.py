@@ -59,6 +59,13 @@ def number(
     return result
 
 
+def flag(owner: str, argument: str, value: Any) -> bool:
+    """`value` as a bool; numbers and texts are refused, because "no" would count as true."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{owner}({argument}={value!r}): {argument} must be True or False")
+    return bool(value)
+
+
 def numeric(value: Any, name: str) -> Array:
     """`value` as an array of real numbers; objects, strings and complex numbers are refused."""
     if value is None or hasattr(value, "toarray"):

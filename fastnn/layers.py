@@ -77,8 +77,7 @@ class Dense(Layer):
         from .initializers import get_initializer
 
         object.__setattr__(self, "units", checks.integer("Dense", "units", self.units, minimum=1))
-        if not isinstance(self.bias, bool):
-            raise TypeError(f"Dense(bias={self.bias!r}): bias must be True or False")
+        object.__setattr__(self, "bias", checks.flag("Dense", "bias", self.bias))
         get_activation(self.activation)
         if self.weight_init is not None:
             get_initializer(self.weight_init)

@@ -173,6 +173,7 @@ class Sequential:
 
         Class numbers are `predict(X).argmax(axis=1)`; for "bce" the answer is yes where the output is above 0.
         """
+        allow_nonfinite = checks.flag("predict", "allow_nonfinite", allow_nonfinite)
         X = checks.features(X, self.inputs, self.dtype, allow_nonfinite=allow_nonfinite)
         return scoring.predict_rows(self.predictor(backend), X, self.count)
 
@@ -199,6 +200,7 @@ class Sequential:
         loss      as in fit; None: that of the last fit, which a saved model remembers
         """
         loss = self._loss("evaluate", loss)
+        allow_nonfinite = checks.flag("evaluate", "allow_nonfinite", allow_nonfinite)
         functions = scoring.metrics_of(loss, metrics)
         score = scoring.scorer(
             self, X, y, loss=loss, metrics=functions, backend=backend, allow_nonfinite=allow_nonfinite

@@ -65,7 +65,9 @@ def fit(
     split = checks.number("fit", "validation_split", validation_split, minimum=0.0, below=1.0)
     schedule = get_schedule(schedule)
     functions = scoring.metrics_of(loss, metrics)
-    bar = progress if isinstance(progress, ProgressBar) else ProgressBar() if progress else None
+    shuffle = checks.flag("fit", "shuffle", shuffle)
+    allow_nonfinite = checks.flag("fit", "allow_nonfinite", allow_nonfinite)
+    bar = _progress_bar(progress)
     hooks = get_hooks(callbacks if bar is None else (*_several(callbacks), bar))
 
     X = checks.features(X, model.inputs, model.dtype, allow_nonfinite=allow_nonfinite)
@@ -110,7 +112,7 @@ def fit(
         model,
         trainer,
         bound,
-        order=Order(rows, bool(shuffle) and not full, model.seed),
+        order=Order(rows, shuffle and not full, model.seed),
         first_epoch=initial_epoch,
         epochs=epochs,
         loss=loss,
@@ -133,6 +135,14 @@ def split_rows(rows: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarr
         raise ValueError(f"fit(validation_split={share}): of {rows} rows none would be left to train on")
     drawn = randomness.generator(randomness.key(seed, randomness.SPLIT), 0).permutation(rows)
     return np.sort(drawn[held:]), np.sort(drawn[:held])
+
+
+def _progress_bar(progress: Any) -> ProgressBar | None:
+    if isinstance(progress, ProgressBar):
+        return progress
+    if not isinstance(progress, (bool, np.bool_)):
+        raise TypeError(f"fit(progress={progress!r}): progress must be True, False or a ProgressBar")
+    return ProgressBar() if progress else None
 
 
 def _several(callbacks: CallbacksLike) -> tuple[CallbackLike, ...]:

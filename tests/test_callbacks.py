@@ -115,6 +115,7 @@ def test_direction_of_own_metrics_must_be_said():
         ({"patience": 1.5}, "patience must be an integer"),
         ({"patience": 1, "min_delta": -1}, "min_delta must be at least 0"),
         ({"patience": 1, "mode": "mix"}, "unknown mode 'mix': did you mean 'min|max'"),
+        ({"patience": 1, "restore_best": "no"}, r"EarlyStopping\(restore_best='no'\): restore_best must be True or"),
         ({"patience": 1, "monitor": 3}, "expected the name of a column"),
     ],
 )

@@ -73,6 +73,19 @@ def test_numbers_out_of_bounds_are_refused(bounds, value, rule):
         checks.number("SGD", "lr", value, **bounds)
 
 
+@pytest.mark.parametrize("value", [True, False, np.True_, np.False_])
+def test_flags_become_bool(value):
+    result = checks.flag("fit", "shuffle", value)
+    assert result == value
+    assert type(result) is bool
+
+
+@pytest.mark.parametrize("value", ["no", "", 0, 1, 1.0, None, [], np.ones(1, bool)])
+def test_what_is_no_flag_is_refused_though_python_would_take_it(value):
+    with pytest.raises(TypeError, match=r"^fit\(shuffle=.*\): shuffle must be True or False$"):
+        checks.flag("fit", "shuffle", value)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_features_of_the_right_form_are_themselves(dtype):
     X = np.ones((3, 2), dtype)

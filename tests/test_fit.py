@@ -487,6 +487,10 @@ def nothing(outputs, targets):
         ({"threads": 0}, ValueError, "threads must be at least 1"),
         ({"initial_epoch": -1}, ValueError, "initial_epoch must be at least 0"),
         ({"validation_split": 1.0}, ValueError, "validation_split must be below 1"),
+        ({"shuffle": "no"}, TypeError, r"fit\(shuffle='no'\): shuffle must be True or False"),
+        ({"allow_nonfinite": "yes"}, TypeError, r"fit\(allow_nonfinite='yes'\): allow_nonfinite must be True or False"),
+        ({"progress": "x"}, TypeError, r"fit\(progress='x'\): progress must be True, False or a ProgressBar"),
+        ({"progress": ProgressBar}, TypeError, "progress must be True, False or a ProgressBar"),
         ({"validation_split": 0.999}, ValueError, "none would be left to train on"),
         ({"validation_split": 0.2, "validation_data": (X, Y)}, ValueError, "not both"),
         ({"validation_data": X}, TypeError, "expected a pair"),
@@ -524,6 +528,17 @@ def test_nonfinite_data_can_be_allowed():
     assert np.isnan(model.evaluate(data, Y, loss="cross_entropy", allow_nonfinite=True)["loss"])
     with pytest.raises(fnn.NonFiniteLoss, match="the loss became nan in epoch 1, step 4 of 11"):
         fit(model, data, Y, batch_size=10, shuffle=False, allow_nonfinite=True)
+
+
+def test_predict_evaluate_and_bind_take_only_flags_for_allow_nonfinite():
+    model = classifier()
+    for function, arguments in (
+        (model.predict, (X,)),
+        (lambda *a, **named: model.evaluate(*a, loss="cross_entropy", **named), (X, Y)),
+        (fnn.Trainer(model, "cross_entropy").bind, (X, Y)),
+    ):
+        with pytest.raises(TypeError, match=r"\(allow_nonfinite=1\): allow_nonfinite must be True or False"):
+            function(*arguments, allow_nonfinite=1)
 
 
 def test_a_schedule_that_returns_nonsense_stops_with_its_epoch():
