@@ -6,8 +6,9 @@ its forward and backward operations with the builder's help.
     I inputs     O outputs     K = I + 1 with a bias, I without
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -29,6 +30,16 @@ class Layer:
 
     mixes_rows = False
     """Whether a row's output depends on the other rows of its batch."""
+
+    random = False
+    """Whether it draws a mask in training: the runner gives it a key for each pass, `Given("dropout_key<layer>")`."""
+
+    initial: ClassVar[Mapping[str, float]] = {}
+    """What all numbers of a parameter or buffer start at, by kind: 0 for those not named here. Weights and biases are
+    drawn by the layer's `weight_init` and `bias_init`."""
+
+    minimum: ClassVar[Mapping[str, float]] = {}
+    """The least number that a parameter or buffer may hold, by kind, where there is one."""
 
     def outputs(self, inputs: int) -> int:
         """Width of the output for a width of the input."""
@@ -215,6 +226,8 @@ class BatchNorm(Layer):
     momentum: float = 0.1
     eps: float = 1e-5
     mixes_rows = True
+    initial: ClassVar[Mapping[str, float]] = {"gamma": 1.0, "running_var": 1.0}
+    minimum: ClassVar[Mapping[str, float]] = {"running_var": 0.0}
 
     def __post_init__(self) -> None:
         momentum = checks.number("BatchNorm", "momentum", self.momentum, above=0.0, maximum=1.0)
@@ -265,6 +278,7 @@ class Dropout(Layer):
     """
 
     rate: float
+    random = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rate", checks.number("Dropout", "rate", self.rate, minimum=0.0, below=1.0))

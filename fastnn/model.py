@@ -57,18 +57,16 @@ class Sequential:
         self._predictors = threading.local()
 
     def _initialize(self) -> None:
-        """The starting values, see fastnn.initializers; gamma and running variance start at 1, the rest at 0."""
-        for entry in self.parameters.entries:
-            if entry.kind == "gamma":
-                entry.value[...] = 1
-            elif entry.kind in ("weight", "bias"):
-                initializer = getattr(self.layers[entry.layer], f"{entry.kind}_init")
-                if initializer is None:
-                    initializer = default_initializer(self._activation_after(entry.layer), entry.kind)
-                values = draw(get_initializer(initializer), self.seed, entry.layer, entry.kind, entry.shape)
-                entry.value[...] = values
-        for entry in self.parameters.buffers:
-            entry.value[...] = 1 if entry.kind == "running_var" else 0
+        """The starting values: weights and biases as fastnn.initializers draws them, the rest as its layer says."""
+        for entry in self._numbers():
+            layer = self.layers[entry.layer]
+            if entry.kind not in ("weight", "bias"):
+                entry.value[...] = layer.initial.get(entry.kind, 0.0)
+                continue
+            initializer = getattr(layer, f"{entry.kind}_init")
+            if initializer is None:
+                initializer = default_initializer(self._activation_after(entry.layer), entry.kind)
+            entry.value[...] = draw(get_initializer(initializer), self.seed, entry.layer, entry.kind, entry.shape)
 
     def _activation_after(self, index: int) -> str | None:
         """The activation that the outputs of a dense layer meet: its own, or that of a layer before the next Dense."""
@@ -247,8 +245,9 @@ class Sequential:
             value = value.astype(self.dtype)
         if not np.isfinite(value).all():
             raise ValueError(f"{name}: holds NaN, infinity or numbers beyond {self.dtype}")
-        if entry.kind == "running_var" and (value < 0).any():
-            raise ValueError(f"{name}: a variance below 0")
+        minimum = self.layers[entry.layer].minimum.get(entry.kind)
+        if minimum is not None and (value < minimum).any():
+            raise ValueError(f"{name}: holds {value.min()}, expected at least {minimum:g}")
         return value
 
     def copy(self) -> Sequential:

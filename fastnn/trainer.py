@@ -13,7 +13,7 @@ import numpy as np
 from . import checks
 from .bound import Bound, NonFiniteLoss, per_step
 from .kernels import backends
-from .layers import Dropout, Layer
+from .layers import Layer
 from .losses import Loss, get_loss
 from .optimizers import Optimizer, get_optimizer
 from .plan.arena import Parameters, aligned_zeros, padded_matrix
@@ -254,7 +254,7 @@ class Trainer:
         return {
             f"dropout_key{index}": PerPass(step_keys(self.model.seed, index, counters))
             for index, layer in enumerate(self.model.layers)
-            if isinstance(layer, Dropout)
+            if layer.random
         }
 
     def _one_pass(self, program: Program, first: str, last: str, rows: int, given: Mapping[str, Any]) -> None:

@@ -149,7 +149,7 @@ def test_get_weights_gives_copies():
         (lambda w: [*w[:-1], np.full(3, 1e300)], ValueError, "beyond float32"),
         (lambda w: [*w[:-1], ["a", "b", "c"]], TypeError, "expected numbers"),
         (lambda w: [*w[:-1], w[-1] * 1j], TypeError, "expected numbers"),
-        (lambda w: [*w[:5], -w[5], *w[6:]], ValueError, "running_var of layer 1: a variance below 0"),
+        (lambda w: [*w[:5], -w[5], *w[6:]], ValueError, r"running_var of layer 1: holds -.*, expected at least 0"),
     ],
 )
 def test_wrong_weights_are_refused_and_nothing_is_changed(change, error, message):
@@ -159,6 +159,18 @@ def test_wrong_weights_are_refused_and_nothing_is_changed(change, error, message
         model.set_weights(change([w + 1 for w in before]))
     for now, then in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(now, then)
+
+
+def test_a_layer_says_itself_what_its_numbers_start_at_and_how_low_they_may_be(monkeypatch):
+    monkeypatch.setattr(BatchNorm, "initial", {"beta": 0.5, "running_mean": 3.0})
+    monkeypatch.setattr(BatchNorm, "minimum", {"beta": 0.25})
+    model = Sequential([BatchNorm()], inputs=2)
+    gamma, beta, mean, variance = model.get_weights()
+    for values, start in ((gamma, 0), (beta, 0.5), (mean, 3), (variance, 0)):
+        np.testing.assert_array_equal(values, [start, start])
+    model.set_weights([gamma, beta, mean, variance - 1])
+    with pytest.raises(ValueError, match=r"beta of layer 0: holds 0.0, expected at least 0.25"):
+        model.set_weights([gamma, beta - 0.5, mean, variance])
 
 
 @pytest.mark.parametrize(

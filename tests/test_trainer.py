@@ -514,6 +514,12 @@ def test_a_rate_out_of_range_is_refused_and_the_old_one_stays(rate):
     assert trainer.lr == 0.5
 
 
+def test_each_layer_that_draws_gets_a_key_for_each_pass():
+    trainer = Trainer(Sequential([Dense(4), Dropout(0.5), Dense(3), Dropout(0.2)], inputs=5), "mse")
+    keys = trainer.dropout_keys(np.arange(6), np.zeros(6, np.int64))
+    assert list(keys) == ["dropout_key1", "dropout_key3"]
+
+
 def test_cross_entropy_of_one_output_points_to_bce():
     trainer = Trainer(Sequential([Dense(1)], inputs=5), "cross_entropy")
     with pytest.raises(ValueError, match=r"needs at least 2 outputs.*'bce'"):
