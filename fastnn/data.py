@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from fastnn import randomness
 from fastnn.checks import unknown_name
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -174,18 +175,19 @@ def read_npz(path: str | Path, features: str | None = None, target: str | None =
 def split_rows(rows: int, fraction: float, seed: int, labels: Array | None = None) -> tuple[Array, Array]:
     """Row numbers for training and for validation, drawn by `seed`: two sorted int64 arrays without a common row.
 
-    fraction   share of the rows that go to validation, above 0 and below 1; at least one row on each side
+    fraction   share of the rows that go to validation, above 0 and below 1, rounded; at least one row on each side
     labels     (rows,) whole numbers: each class is then split in the same proportion (largest remainders), and keeps at
                least one row for training; a class of a single row is never validated
 
-    The rule is that of scikit-learn's `train_test_split(stratify=labels)`, except that a class of one row is allowed.
+    With labels the rule is that of scikit-learn's `train_test_split(stratify=labels)`, except that a class of one row is
+    allowed. `Sequential.fit(validation_split=...)` holds out the rows that this draws without labels.
     """
     if rows < 2:
         raise DataError(f"{rows} rows cannot be split: at least 2 are needed")
     if not 0 < fraction < 1:
         raise DataError(f"validation fraction {fraction}: must be above 0 and below 1")
     wanted = min(max(1, round(rows * fraction)), rows - 1)
-    order = np.random.default_rng(seed).permutation(rows)
+    order = randomness.generator(randomness.key(seed, randomness.SPLIT), 0).permutation(rows)
     if labels is None:
         return np.sort(order[wanted:]), np.sort(order[:wanted])
     _, classes, counts = np.unique(labels, return_inverse=True, return_counts=True)

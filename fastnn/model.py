@@ -126,7 +126,8 @@ class Sequential:
                           are, or more: full batch, not shuffled, because the order does not matter then
         validation_data   (X, y) to score after each epoch, or
         validation_split  the share of the rows (at least 0, below 1) to set aside for that: drawn by the model's seed
-                          before any shuffling, the same rows in every call, not stratified
+                          before any shuffling, the same rows in every call, not stratified; those of
+                          `fastnn.data.split_rows(rows, validation_split, seed)`
         schedule          rate of each epoch: None (constant), StepDecay, InverseTime or a function (lr0, epoch)
         metrics           scored on the validation data beside the loss; None: those of the loss
         callbacks         see fastnn.callbacks; plain functions are called with the context after each epoch

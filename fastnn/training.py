@@ -79,7 +79,7 @@ def fit(
         validation_data = _pair(validation_data)
         names = ("validation_data[0]", "validation_data[1]")
     elif split:
-        rows, held = split_rows(len(X), split, model.seed)
+        rows, held = _split(len(X), split, model.seed)
         validation_data, names = (X[held], targets[held]), ("X", "y")
     validation = None
     if validation_data is not None:
@@ -125,16 +125,14 @@ def fit(
     return loop.run()
 
 
-def split_rows(rows: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Row numbers to train on and row numbers to hold out, both ascending, drawn by the seed.
+def _split(rows: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    # Readers of files come with it, which a training on arrays need not import.
+    from fastnn.data import DataError, split_rows
 
-    share   of the rows to hold out, rounded to a whole number of at least one; ValueError when none is left to train on
-    """
-    held = max(1, round(rows * share))
-    if held >= rows:
-        raise ValueError(f"fit(validation_split={share}): of {rows} rows none would be left to train on")
-    drawn = randomness.generator(randomness.key(seed, randomness.SPLIT), 0).permutation(rows)
-    return np.sort(drawn[held:]), np.sort(drawn[:held])
+    try:
+        return split_rows(rows, share, seed)
+    except DataError as error:
+        raise ValueError(f"fit(validation_split={share}): {error}") from None
 
 
 def _progress_bar(progress: Any) -> ProgressBar | None:

@@ -11,7 +11,8 @@ import pytest
 
 import fastnn as fnn
 from fastnn.callbacks import LambdaCallback, ProgressBar
-from fastnn.training import Order, split_rows
+from fastnn.data import split_rows
+from fastnn.training import Order
 
 rng = np.random.default_rng(3)
 X = rng.standard_normal((101, 6))
@@ -205,6 +206,7 @@ def test_split_is_disjoint_complete_and_by_seed():
     np.testing.assert_array_equal(held, split_rows(101, 0.25, seed=1)[1])
     assert not np.array_equal(held, split_rows(101, 0.25, seed=2)[1])
     assert len(split_rows(3, 0.01, seed=0)[1]) == 1
+    assert len(split_rows(3, 0.99, seed=0)[0]) == 1
 
 
 @pytest.mark.parametrize("batch_size", [10, 1000])
@@ -491,7 +493,11 @@ def nothing(outputs, targets):
         ({"allow_nonfinite": "yes"}, TypeError, r"fit\(allow_nonfinite='yes'\): allow_nonfinite must be True or False"),
         ({"progress": "x"}, TypeError, r"fit\(progress='x'\): progress must be True, False or a ProgressBar"),
         ({"progress": ProgressBar}, TypeError, "progress must be True, False or a ProgressBar"),
-        ({"validation_split": 0.999}, ValueError, "none would be left to train on"),
+        (
+            {"X": X[:1], "y": Y[:1], "validation_split": 0.5},
+            ValueError,
+            r"fit\(validation_split=0.5\): 1 rows cannot be split: at least 2 are needed",
+        ),
         ({"validation_split": 0.2, "validation_data": (X, Y)}, ValueError, "not both"),
         ({"validation_data": X}, TypeError, "expected a pair"),
         ({"validation_data": (X, Y, Y)}, TypeError, "expected a pair"),
