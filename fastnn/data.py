@@ -179,8 +179,8 @@ def split_rows(rows: int, fraction: float, seed: int, labels: Array | None = Non
     labels     (rows,) whole numbers: each class is then split in the same proportion (largest remainders), and keeps at
                least one row for training; a class of a single row is never validated
 
-    With labels the rule is that of scikit-learn's `train_test_split(stratify=labels)`, except that a class of one row is
-    allowed. `Sequential.fit(validation_split=...)` holds out the rows that this draws without labels.
+    With labels the rule is that of scikit-learn's `train_test_split(stratify=labels)`, except that a class of one row
+    is allowed. `Sequential.fit(validation_split=...)` holds out the rows that this draws without labels.
     """
     if rows < 2:
         raise DataError(f"{rows} rows cannot be split: at least 2 are needed")
