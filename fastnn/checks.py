@@ -11,6 +11,8 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
+_CLASS_NUMBERS = "for instance with np.unique(y, return_inverse=True)[1]"
+
 
 def unknown_name(what: str, name: object, known: Iterable[str]) -> ValueError:
     """The error for a name that is none of the known ones; it says which known one is nearest."""
@@ -18,6 +20,12 @@ def unknown_name(what: str, name: object, known: Iterable[str]) -> ValueError:
     near = difflib.get_close_matches(str(name).lower(), names, n=1, cutoff=0.5)
     hint = f" did you mean {near[0]!r}?" if near else ""
     return ValueError(f"unknown {what} {name!r}:{hint} Known: {', '.join(names)}")
+
+
+def not_a_class(what: str, value: object, base: type) -> None:
+    """Refuses a class derived from `base` where one of its instances is expected: `Adam` for `Adam()`."""
+    if isinstance(value, type) and issubclass(value, base):
+        raise TypeError(f"{what}={value.__name__}: is a class, expected an instance of it: write {value.__name__}()")
 
 
 def integer(owner: str, argument: str, value: Any, minimum: int | None = None, maximum: int | None = None) -> int:
@@ -40,12 +48,32 @@ def number(
     above: float | None = None, below: float | None = None,
 ) -> float:  # fmt: skip
     """`value` as a finite float within the bounds, of which `above` and `below` are exclusive."""
+    return _number(f"{owner}({argument}={value!r}): {argument}", value, minimum, maximum, above, below)
+
+
+def pair(
+    owner: str, argument: str, values: Any, minimum: float | None = None, maximum: float | None = None,
+    above: float | None = None, below: float | None = None,
+) -> tuple[float, float]:  # fmt: skip
+    """`values` as two numbers, each within the bounds of `number`; errors show both and say which one is wrong."""
+    try:
+        first, second = values
+    except (TypeError, ValueError):
+        raise TypeError(f"{owner}({argument}={values!r}): {argument} must be two numbers") from None
+    name = f"{owner}({argument}={values!r}): {argument}"
+    bounds = minimum, maximum, above, below
+    return _number(f"{name}[0]", first, *bounds), _number(f"{name}[1]", second, *bounds)
+
+
+def _number(
+    name: str, value: Any, minimum: float | None, maximum: float | None, above: float | None, below: float | None
+) -> float:
     try:
         if isinstance(value, (bool, np.bool_, str)):
             raise TypeError
         result = float(value)
     except (TypeError, ValueError, OverflowError):
-        raise TypeError(f"{owner}({argument}={value!r}): {argument} must be a number") from None
+        raise TypeError(f"{name} must be a number") from None
     bounds = [
         (minimum is None or result >= minimum, f"at least {minimum}"),
         (maximum is None or result <= maximum, f"at most {maximum}"),
@@ -55,7 +83,7 @@ def number(
     ]
     for kept, rule in bounds:
         if not kept:
-            raise ValueError(f"{owner}({argument}={value!r}): {argument} must be {rule}")
+            raise ValueError(f"{name} must be {rule}")
     return result
 
 
@@ -66,8 +94,9 @@ def flag(owner: str, argument: str, value: Any) -> bool:
     return bool(value)
 
 
-def numeric(value: Any, name: str) -> Array:
-    """`value` as an array of real numbers; objects, strings and complex numbers are refused."""
+def numeric(value: Any, name: str, advice: str = "") -> Array:
+    """`value` as an array of real numbers; objects, strings and complex numbers are refused, the first two with advice
+    on how to make them numbers."""
     if value is None or hasattr(value, "toarray"):
         what = "None" if value is None else "a sparse matrix; give its .toarray()"
         raise TypeError(f"{name}: is {what}, expected an array of real numbers")
@@ -78,10 +107,8 @@ def numeric(value: Any, name: str) -> Array:
     except ValueError as error:
         raise ValueError(f"{name}: cannot be made an array ({error})") from None
     if array.dtype.kind not in "fiub":
-        expected = "expected real numbers"
-        if array.dtype.kind in "OUS":
-            expected += "; encode categories first, for instance with scikit-learn's OneHotEncoder"
-        raise TypeError(f"{name}: has dtype {array.dtype}, {expected}")
+        hint = f"; {advice}" if advice and array.dtype.kind in "OUS" else ""
+        raise TypeError(f"{name}: has dtype {array.dtype}, expected real numbers{hint}")
     return array
 
 
@@ -91,7 +118,7 @@ def features(X: Any, columns: int | None, dtype: Any, name: str = "X", allow_non
     TypeError for objects, strings and complex numbers; ValueError for a wrong rank or width, zero rows, and NaN or
     infinity unless `allow_nonfinite`.
     """
-    array = numeric(X, name)
+    array = numeric(X, name, "encode categories first, for instance with scikit-learn's OneHotEncoder")
     wanted = "(rows, columns)" if columns is None else f"(rows, {columns})"
     if array.ndim != 2 or (columns is not None and array.shape[1] != columns):
         raise ValueError(f"{name}: has shape {array.shape}, expected {wanted}")
@@ -100,7 +127,7 @@ def features(X: Any, columns: int | None, dtype: Any, name: str = "X", allow_non
 
 def targets(y: Any, columns: int, dtype: Any, name: str = "y", allow_nonfinite: bool = False) -> Array:
     """y as a C-contiguous (rows, columns) array of `dtype`; one axis is accepted where columns is 1."""
-    array = numeric(y, name)
+    array = numeric(y, name, f"encode two classes as 0 and 1, {_CLASS_NUMBERS}" if columns == 1 else "")
     if array.ndim == 1 and columns == 1:
         array = array[:, None]
     if array.ndim != 2 or array.shape[1] != columns:
@@ -111,7 +138,7 @@ def targets(y: Any, columns: int, dtype: Any, name: str = "y", allow_nonfinite: 
 
 def labels(y: Any, classes: int, name: str = "y") -> Array:
     """y as int32 (rows,) with every entry in [0, classes); floats are accepted where they are whole numbers."""
-    array = numeric(y, name)
+    array = numeric(y, name, f"encode the classes as 0 to {classes - 1}, {_CLASS_NUMBERS}")
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1:

@@ -139,6 +139,7 @@ def get_loss(loss: "str | Loss") -> Loss:
     """The loss of that name, or the loss itself."""
     if isinstance(loss, Loss):
         return loss
+    checks.not_a_class("loss", loss, Loss)
     if not isinstance(loss, str) or loss not in LOSSES:
         raise checks.unknown_name("loss", loss, LOSSES)
     return LOSSES[loss]()

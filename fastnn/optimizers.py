@@ -110,12 +110,7 @@ class Adam(Optimizer):
 
     def __post_init__(self) -> None:
         self._check(lr={"above": 0.0}, eps={"minimum": 0.0})
-        try:
-            beta1, beta2 = self.betas
-        except (TypeError, ValueError):
-            raise TypeError(f"Adam(betas={self.betas!r}): betas must be two numbers") from None
-        checked = tuple(checks.number("Adam", "betas", beta, minimum=0.0, below=1.0) for beta in (beta1, beta2))
-        object.__setattr__(self, "betas", checked)
+        object.__setattr__(self, "betas", checks.pair("Adam", "betas", self.betas, minimum=0.0, below=1.0))
 
     @property
     def operation(self) -> str:
@@ -139,6 +134,7 @@ def get_optimizer(optimizer: "str | Optimizer") -> Optimizer:
     """The optimizer of that name with its defaults, or the optimizer itself."""
     if isinstance(optimizer, Optimizer):
         return optimizer
+    checks.not_a_class("optimizer", optimizer, Optimizer)
     if not isinstance(optimizer, str) or optimizer not in OPTIMIZERS:
         raise checks.unknown_name("optimizer", optimizer, OPTIMIZERS)
     return OPTIMIZERS[optimizer]()

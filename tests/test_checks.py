@@ -184,6 +184,15 @@ def test_labels_become_int32(y):
     np.testing.assert_array_equal(result, [0, 2, 1])
 
 
+@pytest.mark.parametrize("y", [["cat", "dog"], np.array(["cat", "dog"], object), np.array([b"cat", b"dog"])])
+def test_classes_by_name_are_refused_with_the_way_to_number_them(y):
+    with pytest.raises(TypeError, match=r"encode the classes as 0 to 2, for instance with np.unique"):
+        checks.labels(y, 3)
+    with pytest.raises(TypeError, match=r"encode two classes as 0 and 1, for instance with np.unique"):
+        checks.targets(y, 1, "float32")
+    np.testing.assert_array_equal(checks.labels(np.unique(y, return_inverse=True)[1], 3), [0, 1])
+
+
 def test_booleans_are_labels_of_two_classes():
     np.testing.assert_array_equal(checks.labels([False, True], 2), [0, 1])
     with pytest.raises(ValueError, match="row 1 is True"):
