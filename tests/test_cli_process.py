@@ -4,10 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from command_data import people
+
+import fastnn
 
 pytest.importorskip("pandas")
 pytest.importorskip("sklearn")
@@ -38,11 +41,62 @@ def test_ctrl_c_reports_saves_and_says_so(tmp_path):
     assert seen
 
 
+def trained(folder, stdout, *arguments):
+    """A short training whose standard output goes to `stdout`."""
+    return subprocess.Popen(
+        command("train", "iris", "--epochs", 3, "--save", "net.safetensors", *arguments),
+        cwd=folder,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+    )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes")
+def test_training_saves_although_the_reader_of_its_report_is_gone(tmp_path):
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = trained(tmp_path, writing)
+    os.close(writing)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 141
+    assert "rror" not in err
+    assert fastnn.load(tmp_path / "net.safetensors").inputs == 4
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_training_saves_although_its_report_cannot_be_printed(tmp_path):
+    with open("/dev/full", "w") as full:
+        process = trained(tmp_path, full)
+        _, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert err.splitlines()[-1] == "fastnn train: error: the report could not be printed: no space left on device"
+    assert "Traceback" not in err
+    assert "Exception ignored" not in err
+    assert fastnn.load(tmp_path / "net.safetensors").inputs == 4
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_further_ctrl_c_does_not_take_away_report_and_model(tmp_path):
+    process = trained(tmp_path, subprocess.PIPE, "--epochs", 10**7, "--patience", 0)
+    assert process.stdout is not None
+    next(line for line in process.stdout if line.startswith("epoch"))
+    for _ in range(3):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.02)
+    out, err = process.communicate(timeout=60)
+    assert "Traceback" not in err
+    assert "Interrupted" in out
+    assert "validation accuracy" in out
+    assert fastnn.load(tmp_path / "net.safetensors").inputs == 4
+
+
 def test_closed_pipe_is_no_error(tmp_path):
     Path(tmp_path / "many.csv").write_text(people(20_000))
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-    trained = command("train", "many.csv", "--target", "rich", "--epochs", 1, "--quiet", "--save", "net.safetensors")
-    subprocess.run(trained, cwd=tmp_path, env=environment, check=True, stdout=subprocess.DEVNULL)
+    training = command("train", "many.csv", "--target", "rich", "--epochs", 1, "--quiet", "--save", "net.safetensors")
+    subprocess.run(training, cwd=tmp_path, env=environment, check=True, stdout=subprocess.DEVNULL)
     process = subprocess.Popen(
         command("predict", "net.safetensors", "many.csv"),
         cwd=tmp_path,

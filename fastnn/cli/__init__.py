@@ -1,16 +1,17 @@
 """The command line: `python -m fastnn train | predict | info`.
 
 A mistake of the user (a missing file, an unknown name, a table that cannot be learnt) ends in one line and exit code 2;
-a training whose loss is no longer finite in exit code 1; Ctrl-C outside of training in 130.
+a training whose loss is no longer finite in exit code 1; Ctrl-C outside of training in 130. A training whose report
+could not be printed still saves and plots, and then ends in exit code 1, or 141 where the reader of a pipe went away.
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
 from fastnn.cli.errors import CommandError
+from fastnn.cli.report import discard
 
 
 class _Parser(argparse.ArgumentParser):
@@ -54,9 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail(options.command, "interrupted", 130)
     except BrokenPipeError:
-        # The reader of a pipe (head, less) has seen enough. What is still in the buffer goes nowhere, else Python would
-        # complain about it while it closes standard output.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of a pipe (head, less) has seen enough. `train` does not come here: its output is only a report.
+        discard(sys.stdout)
         return 0
 
 

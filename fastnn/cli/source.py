@@ -43,6 +43,7 @@ class Source:
     white      what to divide the pixels of images by; None for other features
     columns    columns of the file, the target included
     notes      lines for the report
+    dropped    rows left out because their target was missing
     """
 
     title: str
@@ -56,6 +57,7 @@ class Source:
     header: bool | None = None
     columns: int = 0
     notes: list[str] = field(default_factory=list)
+    dropped: int = 0
 
     @property
     def rows(self) -> int:
@@ -78,7 +80,15 @@ class Source:
         if count:
             keep = np.flatnonzero(~missing)
             self.features, self.target = self.take(keep), self.target[keep]
+            self.dropped += count
             self.notes.append(f"left out {count:,} row{'s' if count > 1 else ''} without a target")
+
+    def dropped_rows(self) -> str:
+        """The end of an error about the rows that are left: how many are not; "" when all are."""
+        if not self.dropped:
+            return ""
+        cells = "row was" if self.dropped == 1 else "rows were"
+        return f" ({self.dropped:,} {cells} left out: the target {self.target_name!r} is missing there)"
 
 
 def load(path: str, target: str | None, drop: Iterable[str], reading: Reading) -> Source:

@@ -48,7 +48,9 @@ def classes(source: Source) -> tuple[ClassTarget, Array]:
         numbers = numbers.astype(np.int32)
     count = len(target.classes)
     if count < 2:
-        raise CommandError(f"target {name!r} has one class, {target.classes[0]!r}, in all {len(numbers):,} rows")
+        raise CommandError(
+            f"target {name!r} has one class, {target.classes[0]!r}, in all {len(numbers):,} rows{source.dropped_rows()}"
+        )
     if count > max(2, len(numbers) / 2):
         remedy = "" if values.dtype.kind in "US" else "; --task regress?"
         raise CommandError(f"target {name!r} has {count:,} classes in {len(numbers):,} rows: too many to learn{remedy}")
@@ -70,7 +72,8 @@ def amounts(source: Source) -> Array:
             ) from None
     values = values.astype(np.float64)
     if (values == values[0]).all():
-        raise CommandError(f"target {name!r} is {values[0]:g} in all {len(values):,} rows: nothing to learn")
+        left = source.dropped_rows()
+        raise CommandError(f"target {name!r} is {values[0]:g} in all {len(values):,} rows: nothing to learn{left}")
     return values
 
 

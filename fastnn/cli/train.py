@@ -19,8 +19,9 @@ import numpy as np
 
 from fastnn.cli import options as options_
 from fastnn.cli.errors import CommandError, as_command_errors
+from fastnn.cli.interrupts import Patience, one_interrupt
 from fastnn.cli.prepare import Prepared, prepare, share_of
-from fastnn.cli.report import count, note, say, significant
+from fastnn.cli.report import count, note, say, significant, steady_output
 from fastnn.cli.source import Reading, load
 from fastnn.data import Array
 from fastnn.preprocessing import ClassTarget, NumberTarget
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 USAGE = "fastnn train DATA [--target COLUMN] [options]"
 _LEAST_ROWS = 10
+_CLOSED_PIPE = 141  # the exit code that shells give a program ended by SIGPIPE
 # Not He's, the choice of Dense for ReLU: tables often have few columns, for which He's first weights are so large that
 # small sets are learnt by heart. He -> Xavier, means of 10 seeds: iris .887 -> .940, diabetes RMSE 58.1 -> 55.0; of 3
 # seeds: California housing 51,900 -> 50,600. Digits, wine, breast cancer, Adult, MNIST: less than their noise.
@@ -95,6 +97,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """`fastnn train`."""
+    with steady_output() as streams:
+        _train(options)
+    failure = next((stream.failure for stream in streams if stream.failure is not None), None)
+    if isinstance(failure, BrokenPipeError):
+        return _CLOSED_PIPE
+    if failure is not None:
+        raise CommandError(f"the report could not be printed: {(failure.strerror or str(failure)).lower()}", code=1)
+    return 0
+
+
+def _train(options: argparse.Namespace) -> None:
+    """Reads, trains, writes the files asked for, and then reports: what was reached is safe before it is printed."""
     with as_command_errors():
         optimizer = _optimizer(options)
         _check_network(options)
@@ -105,7 +119,9 @@ def run(options: argparse.Namespace) -> int:
         source.drop_rows_without_target()
         if source.rows < _LEAST_ROWS:
             found = count(source.rows, "row")
-            raise CommandError(f"{source.title} has {found} to learn from: at least {_LEAST_ROWS} are needed")
+            raise CommandError(
+                f"{source.title} has {found} to learn from: at least {_LEAST_ROWS} are needed{source.dropped_rows()}"
+            )
         prepared = prepare(options, source, share, reading)
         loss = _loss(options.loss, prepared.recipe.target)
         batch_size = options.batch_size or _batch_size(len(prepared.X))
@@ -117,12 +133,16 @@ def run(options: argparse.Namespace) -> int:
             + (f", until {options.patience} in a row bring no better validation loss" if options.patience else ""),
         )
     print(f"\n{model.summary()}\n", flush=True)
-    history, best = _fit(options, model, prepared, loss, optimizer, batch_size)
-    if not options.quiet:
-        print()
-    _report(model, prepared, history, best)
-    _write(options, model, prepared, history, best)
-    return 0
+    with one_interrupt() as patience:
+        history, best = _fit(options, model, prepared, loss, optimizer, batch_size, patience)
+        written, error = _write(options, model, prepared, history, best)
+        if not options.quiet:
+            print()
+        _report(model, prepared, history, best)
+        for label, line in written:
+            say(label, line)
+        if error is not None:
+            raise error
 
 
 def _optimizer(options: argparse.Namespace) -> Any:
@@ -207,15 +227,20 @@ def _network(options: argparse.Namespace, prepared: Prepared, loss: Any) -> "Seq
 
 
 def _fit(
-    options: argparse.Namespace, model: "Sequential", prepared: Prepared, loss: Any, optimizer: Any, batch_size: int
+    options: argparse.Namespace,
+    model: "Sequential",
+    prepared: Prepared,
+    loss: Any,
+    optimizer: Any,
+    batch_size: int,
+    patience: Patience,
 ) -> tuple["History", int | None]:
     """Trains; returns the history and the epoch whose weights were kept (None: the last one's)."""
     from fastnn.bound import NonFiniteLoss
     from fastnn.callbacks import EarlyStopping, ProgressBar
 
-    callbacks: list[Any] = []
-    if options.patience:
-        callbacks.append(EarlyStopping(options.patience))
+    stopping = EarlyStopping(options.patience) if options.patience else None
+    callbacks: list[Any] = [patience] if stopping is None else [patience, stopping]
     metrics: tuple[Any, ...] = ("accuracy",)
     if isinstance(prepared.recipe.target, NumberTarget):
         metrics = (_rmse_in_unit(prepared.recipe.target.scale), "r2")
@@ -237,7 +262,7 @@ def _fit(
             )
     except NonFiniteLoss as error:
         raise CommandError(str(error), code=1) from error
-    return history, callbacks[0].best_epoch if callbacks else None
+    return history, stopping.best_epoch if stopping is not None else None
 
 
 def _rmse_in_unit(scale: float) -> Any:
@@ -290,16 +315,38 @@ def predicted_classes(outputs: Array) -> Array:
 
 def _write(
     options: argparse.Namespace, model: "Sequential", prepared: Prepared, history: "History", best: int | None
-) -> None:
-    """The files asked for."""
-    with as_command_errors():
-        if options.save is not None:
-            model.save(options.save, extra={"recipe": prepared.recipe.to_json()})
-            say("Saved", f"{options.save}: predict with  python -m fastnn predict {options.save} FILE")
-        if options.plot is not None and history.epochs:
-            from fastnn.plots import learning_curves
+) -> tuple[list[tuple[str, str]], CommandError | None]:
+    """Writes the files asked for; returns lines for the report, and the first error, to be raised after the report."""
+    lines: list[tuple[str, str]] = []
+    error = None
+    for write in (_save, _plot):
+        try:
+            with as_command_errors():
+                lines += write(options, model, prepared, history, best)
+        except CommandError as failed:
+            error = error or failed
+    return lines, error
 
-            learning_curves(history.columns, options.plot, title=prepared.recipe.title, best_epoch=best)
-            say("Plotted", options.plot)
-        elif options.plot is not None:
-            say("Plotted", "nothing: no epoch was finished")
+
+def _save(
+    options: argparse.Namespace, model: "Sequential", prepared: Prepared, history: "History", best: int | None
+) -> list[tuple[str, str]]:
+    del history, best
+    if options.save is None:
+        return []
+    model.save(options.save, extra={"recipe": prepared.recipe.to_json()})
+    return [("Saved", f"{options.save}: predict with  python -m fastnn predict {options.save} FILE")]
+
+
+def _plot(
+    options: argparse.Namespace, model: "Sequential", prepared: Prepared, history: "History", best: int | None
+) -> list[tuple[str, str]]:
+    del model
+    if options.plot is None:
+        return []
+    if not history.epochs:
+        return [("Plotted", "nothing: no epoch was finished")]
+    from fastnn.plots import learning_curves
+
+    learning_curves(history.columns, options.plot, title=prepared.recipe.title, best_epoch=best)
+    return [("Plotted", options.plot)]
