@@ -5,7 +5,6 @@ scikit-learn, whose import takes longer than reading and training most tables. A
 imputer, scaler and one-hot encoder.
 """
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,12 +13,17 @@ import numpy as np
 
 from fastnn.data import Array, DataError
 from fastnn.preprocessing import Json, mean_and_scale
-from fastnn.tables import is_number, is_number_column, not_a_number, numbers, texts
+from fastnn.tables import is_number_column, numbers, refuse_numbers_with_texts, texts, written_numbers
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _FEW = 10  # different texts that a column may have however few its rows are
+_SHOWN = 5  # faults told at once
+
+
+class UselessColumn(Exception):
+    """A column of numbers that a network can learn nothing from; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -35,17 +39,17 @@ class NumberColumn:
 
     @classmethod
     def fit(cls, name: str, series: "pd.Series[Any]") -> "NumberColumn":
-        """Median, mean and deviation of the training rows."""
+        """Median, mean and deviation of the training rows; UselessColumn where there are none, or no finite ones."""
         values = numbers(series, name)
         missing = np.isnan(values)
         if missing.all():
-            raise DataError(
-                f"column {name!r} has no values in the training rows: leave it out with --drop {shlex.quote(name)}"
-            )
-        fill = float(np.median(values[~missing]))
-        mean, scale = mean_and_scale(np.where(missing, fill, values)[:, None])
-        if not np.isfinite(scale).all():
-            raise DataError(f"column {name!r} holds numbers too large to be standardised, such as {values.max():g}")
+            raise UselessColumn("no values in the training rows")
+        with np.errstate(over="ignore"):
+            fill = float(np.median(values[~missing]))
+            mean, scale = mean_and_scale(np.where(missing, fill, values)[:, None])
+        if not np.isfinite([fill, mean[0], scale[0]]).all():
+            largest = values[np.nanargmax(np.abs(values))]
+            raise UselessColumn(f"numbers too large to be standardised, such as {largest:g}")
         return cls(name, fill, float(mean[0]), float(scale[0]))
 
     def encode(self, series: "pd.Series[Any]", out: Array) -> int:
@@ -121,27 +125,27 @@ class TableEncoder:
         """An encoder of the training rows, and a line for every column that was shortened or left out.
 
         A text column of more than `max_categories` texts keeps the most frequent ones and calls the rest "other"; where
-        it has more texts than half its rows, and more than ten (a name, an identifier, a date), it is left out.
+        it has more texts than half its rows, and more than ten (a name, an identifier, a date), it is left out. So is
+        a column without values, or with numbers too large to be standardised. Texts among numbers are an error, which
+        names all such columns.
         """
         columns: list[NumberColumn | CategoryColumn] = []
-        notes = []
+        notes: list[str] = []
+        faults: list[str] = []
         for name, series in frame.items():
-            name = str(name)
-            if is_number_column(series):
-                columns.append(NumberColumn.fit(name, series))
+            try:
+                column, note = _fit_column(str(name), series, max_categories)
+            except DataError as error:
+                faults.append(str(error))
                 continue
-            distinct = _check_texts(name, series)
-            if distinct > max(_FEW, len(frame) / 2):
-                example = str(series.dropna().iloc[0])[:40]
-                notes.append(f"left out {name!r}: {distinct} different texts in {len(frame)} rows, such as {example!r}")
-                continue
-            column = CategoryColumn.fit(name, series, max_categories)
-            if column.other:
-                kept = f"the {max_categories} most frequent of its {distinct} categories"
-                notes.append(f"{name!r}: {kept}, the rest as one")
-            columns.append(column)
+            columns += [column] if column is not None else []
+            notes += [note] if note else []
+        if faults:
+            more = len(faults) - _SHOWN
+            raise DataError("; ".join(faults[:_SHOWN]) + (f"; {more} more columns like these" if more > 0 else ""))
         if not columns:
-            raise DataError("no column is left to train on")
+            why = "".join(f"; {note}" for note in notes[:_SHOWN])
+            raise DataError(f"no column is left to train on{why}")
         return cls(tuple(columns)), notes
 
     @property
@@ -199,12 +203,26 @@ class TableEncoder:
         return cls(tuple(columns))
 
 
-def _check_texts(name: str, series: "pd.Series[Any]") -> int:
-    """How many different texts the column holds; an error when it is one of numbers with a few texts among them."""
-    codes, known = texts(series)
-    numeric = np.asarray([is_number(text) for text in known])
-    rows = np.bincount(codes[codes >= 0], minlength=len(known))
-    if numeric.sum() > 10 and rows[numeric].sum() >= 0.9 * rows.sum():
-        place = int(np.argmin(numeric))
-        raise not_a_number(name, series.index[np.argmax(codes == place)], known[place])
-    return len(known)
+def _fit_column(
+    name: str, series: "pd.Series[Any]", max_categories: int
+) -> tuple[NumberColumn | CategoryColumn | None, str]:
+    """A column fitted, None when it is left out, and a remark on it, "" when there is none."""
+    if is_number_column(series):
+        try:
+            return NumberColumn.fit(name, series), ""
+        except UselessColumn as reason:
+            return None, f"left out {name!r}: {reason}"
+    known = refuse_numbers_with_texts(name, series)
+    written = written_numbers(known)
+    hint = "" if written is None else "; they look like numbers: written as plain ones they would be used as such"
+    example = series.dropna().iloc[0] if written is None else written
+    if len(known) > max(_FEW, len(series) / 2):
+        texts_ = f"{len(known)} different texts in {len(series)} rows, such as {str(example)[:40]!r}"
+        return None, f"left out {name!r}: {texts_}{hint}"
+    column = CategoryColumn.fit(name, series, max_categories)
+    if column.other:
+        return (
+            column,
+            f"{name!r}: the {max_categories} most frequent of its {len(known)} categories, the rest as one{hint}",
+        )
+    return column, f"{name!r}: texts such as {example!r} are taken as categories{hint}" if hint else ""

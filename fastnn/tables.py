@@ -21,21 +21,31 @@ from fastnn.data import Array, DataError
 if TYPE_CHECKING:
     import pandas as pd
 
-MISSING = ("?",)  # besides what pandas takes as missing: "", NA, N/A, NaN, nan, null, None, #N/A ...
+MISSING = ("?", "-")  # besides what pandas takes as missing: "", NA, N/A, NaN, nan, null, None, #N/A ...
 # The comma last: with ";" between cells it is the decimal sign of half the world, and so cuts all lines alike too.
 _DELIMITERS = ("\t", ";", "|", ",")
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
+# A sign of a currency, digits (in groups, or with a decimal comma), a unit.
+_WRITTEN_NUMBER = re.compile(
+    r"[-+]?(?P<before>[$€£¥]?) ?[-+]?"
+    r"(?:\d{1,3}(?:[,' \u00a0\u202f]\d{3})+(?:\.\d+)?|\d{1,3}(?:\.\d{3})+,\d+|\d+(?:[.,]\d+)?)"
+    r"(?:[ \u00a0\u202f]*(?P<after>[^\d\s.,:;/-][^\d\s]{0,7}))?"
+)
 _SAMPLE = 200  # lines looked at to tell the delimiter and the header
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A text file as read: the frame, and how its lines were understood."""
+    """A text file as read: the frame, and how its lines were understood.
+
+    named   the column asked for, where it alone showed that the first line holds names; else ""
+    """
 
     frame: "pd.DataFrame"
     header: bool
     delimiter: str
     encoding: str
+    named: str = ""
 
 
 def pandas() -> Any:
@@ -56,13 +66,15 @@ def read_table(
     delimiter: str | None = None,
     missing: Iterable[str] = (),
     text_columns: Iterable[str] = (),
+    name: str | None = None,
 ) -> Table:
     """The table in the bytes of a text file; `path` is only for messages.
 
     header        whether the first line holds names; None: told from the lines. Without one, columns are "0", "1" ...
     delimiter     "," ";" tab, "|" or " ", which stands for any white space; None: told from the lines
-    missing       texts that mean a missing cell, besides pandas' own and "?"
+    missing       texts that mean a missing cell, besides pandas' own, "?" and "-"
     text_columns  columns to be read as text even when they look like numbers
+    name          a column that the table should have: a first line with it is a header, unless it reads as a number
     """
     encoding, sample = _first_lines(content, path)
     delimiter = delimiter or _find_delimiter(sample)
@@ -73,7 +85,11 @@ def read_table(
     if decimal == ",":
         rows = [[cell.replace(",", ".") for cell in row] for row in rows]
     empty = {"", *MISSING, *missing}
-    header = _has_header(rows, empty) if header is None else header
+    named = ""
+    if header is None:
+        header = _has_header(rows, empty)
+        if not header and name is not None and not is_number(name) and name in rows[0]:
+            header, named = True, name
     if header and len(rows) < 2:
         raise DataError(f"{path} has a header and no rows")
     widest = max(map(len, rows[1:]), default=0)
@@ -93,7 +109,7 @@ def read_table(
     }
     frame = _parse(content, path, options)
     frame.columns = [str(name).strip() for name in frame.columns]
-    return Table(frame, header, delimiter, encoding)
+    return Table(frame, header, delimiter, encoding, named)
 
 
 def _first_lines(content: bytes, path: str | Path) -> tuple[str, list[str]]:
@@ -209,6 +225,34 @@ def not_a_number(name: str, row: Any, value: object) -> DataError:
         f"column {name!r} holds numbers, but {str(value)!r} in row {int(row) + 1}: correct it, or take it as missing "
         f"with --missing {shlex.quote(str(value))}"
     )
+
+
+def refuse_numbers_with_texts(name: str, series: "pd.Series[Any]") -> list[str]:
+    """The different texts of a column; an error when it is one of numbers with a few other texts among them."""
+    codes, known = texts(series)
+    numeric = np.asarray([is_number(text) for text in known], bool)
+    rows = np.bincount(codes[codes >= 0], minlength=len(known))
+    if not numeric.all() and numeric.sum() > 10 and rows[numeric].sum() >= 0.9 * rows.sum():
+        place = int(np.argmin(numeric))
+        raise not_a_number(name, series.index[np.argmax(codes == place)], known[place])
+    return known
+
+
+def written_numbers(known: Sequence[str]) -> str | None:
+    """Whether texts are numbers with something beside or in them ("1,000", "5%", "12 kg"): an example, else None.
+
+    What is beside the digits must be the same in nine of ten texts; plain numbers may be among them.
+    """
+    found: dict[tuple[str, str], list[str]] = {}
+    plain = 0
+    for text in known:
+        match = _WRITTEN_NUMBER.fullmatch(text)
+        if is_number(text):
+            plain += 1
+        elif match is not None:
+            found.setdefault((match["before"], match["after"]), []).append(text)
+    alike = max(found.values(), key=len, default=[])
+    return alike[0] if len(alike) > 1 and len(alike) + plain >= 0.9 * len(known) else None
 
 
 def texts(series: "pd.Series[Any]") -> tuple[Array, list[str]]:

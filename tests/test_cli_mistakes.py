@@ -143,8 +143,9 @@ def test_target_mistakes(fails):
 
 def test_column_mistakes(fails, run):
     Path("hollow.csv").write_text("a,b,c\n" + "".join(f"{i},,{i % 2}\n" for i in range(20)))
-    line = fails("train", "hollow.csv", "--target", "c")
-    assert "'b' has no values in the training rows: leave it out with --drop" in line
+    code, out, _ = run("train", "hollow.csv", "--target", "c", "--epochs", 1)
+    assert code == 0
+    assert "- left out 'b': no values in the training rows" in out
     assert run("train", "hollow.csv", "--target", "c", "--drop", "b", "--epochs", 1)[0] == 0
     lines = [f"{i},{i % 2}" for i in range(100)]
     lines[50] = "n.a.,1"
@@ -155,6 +156,49 @@ def test_column_mistakes(fails, run):
     Path("mixed.csv").write_text("a,b\n" + "\n".join(lines))
     assert "'inf' in row 51" in fails("train", "mixed.csv", "--target", "b")
     assert run("train", "mixed.csv", "--target", "b", "--missing", "inf", "--epochs", 1)[0] == 0
+
+
+def test_columns_without_a_header_are_explained(fails, run):
+    lines = [f"x{i % 4},{i},y{i % 2}" for i in range(40)]
+    Path("bare.csv").write_text("\n".join(lines))
+    numbered = "(columns are numbered from 0 to 2)"
+    line = fails("train", "bare.csv", "--target", "kind")
+    assert f"unknown --target column 'kind': no header was found in the file {numbered}; --header takes" in line
+    line = fails("train", "bare.csv", "--target", "2", "--drop", "size")
+    assert f"unknown --drop column 'size': no header was found in the file {numbered}" in line
+    line = fails("train", "bare.csv", "--target", "kind", "--no-header")
+    assert f"--no-header says that the first line holds no names {numbered}" in line
+    # The name 2020 reads as a number, so that the first line looks like data.
+    Path("years.csv").write_text("\n".join(["2020,size,kind", *lines]))
+    code, out, _ = run("train", "years.csv", "--target", "kind", "--epochs", 1)
+    assert code == 0
+    assert "first line is the header, since 'kind' stands in it (--no-header if it is not)" in out
+    assert "40 rows" in out
+
+
+@pytest.mark.parametrize("fractions", [True, False])
+def test_text_among_the_numbers_of_a_target_is_named(fails, run, fractions):
+    lines = [f"{i % 7},{i * 0.14 if fractions else i}" for i in range(100)]
+    lines[50] = "1,n.v."
+    lines[20] = "1,-"
+    Path("odd.csv").write_text("a,b\n" + "\n".join(lines))
+    expected = "column 'b' holds numbers, but 'n.v.' in row 51: correct it, or take it as missing with --missing n.v."
+    assert f"{expected}; --task classify takes all as classes" in fails("train", "odd.csv", "--target", "b")
+    assert expected in fails("train", "odd.csv", "--target", "b", "--task", "regress")
+    code, out, _ = run("train", "odd.csv", "--target", "b", "--missing", "n.v.", "--epochs", 1)
+    assert code == 0
+    assert "regress 'b'" in out
+    assert "left out 2 rows without a target" in out
+
+
+def test_errors_about_the_target_count_the_rows_without_one(fails):
+    left = "(30 rows were left out: the target 'b' is missing there)"
+    for value in ("x", "1.5"):
+        Path("few.csv").write_text("a,b\n" + "".join(f"{i},{value if i < 20 else ''}\n" for i in range(50)))
+        assert left in fails("train", "few.csv", "--target", "b")
+    Path("gone.csv").write_text("a,b\n" + "".join(f"{i},\n" for i in range(30)))
+    line = fails("train", "gone.csv", "--target", "b")
+    assert f"0 rows to learn from: at least 10 are needed {left}" in line
 
 
 def test_outputs_are_checked_before_training(fails):

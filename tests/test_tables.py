@@ -9,7 +9,7 @@ import pytest
 from fastnn.data import DataError
 from fastnn.encoding import CategoryColumn, NumberColumn, TableEncoder
 from fastnn.preprocessing import ArrayEncoder, Standardizer
-from fastnn.tables import numbers, read_table, texts
+from fastnn.tables import numbers, read_table, texts, written_numbers
 
 pd = pytest.importorskip("pandas")
 
@@ -205,10 +205,11 @@ def test_text_among_numbers_is_an_error_that_names_row_and_remedy():
         encoder.transform(table("n,m\ninf,2\n").frame)
 
 
-def test_numbers_too_large_to_standardise_are_refused():
+def test_numbers_too_large_to_standardise_are_left_out_or_refused():
     huge = table("n,m\n1e300,1\n-1e300,2\n").frame
-    with pytest.raises(DataError, match="'n' holds numbers too large"):
-        TableEncoder.fit(huge)
+    encoder, notes = TableEncoder.fit(huge)
+    assert [column.name for column in encoder.columns] == ["m"]
+    assert notes == ["left out 'n': numbers too large to be standardised, such as 1e+300"]
     with pytest.raises(DataError, match="column 0 holds numbers too large"):
         ArrayEncoder.fit(huge.to_numpy())
     with pytest.raises(ValueError, match="X: column 0 holds numbers too large"):
@@ -218,12 +219,68 @@ def test_numbers_too_large_to_standardise_are_refused():
         encoder.transform(huge)
 
 
-def test_missing_columns_are_named_and_empty_ones_refused():
+def test_missing_columns_are_named_and_empty_ones_left_out():
     encoder, _ = TableEncoder.fit(frame_of(50))
     with pytest.raises(DataError, match="columns 'age', 'city' missing"):
         encoder.transform(frame_of(5).drop(columns=["age", "city"]))
-    with pytest.raises(DataError, match="'x' has no values in the training rows: leave it out with --drop"):
-        TableEncoder.fit(table("x,y\n,1\n,2\n").frame)
+    encoder, notes = TableEncoder.fit(table("x,y\n,1\n,2\n").frame)
+    assert [column.name for column in encoder.columns] == ["y"]
+    assert notes == ["left out 'x': no values in the training rows"]
+    with pytest.raises(DataError, match="no column is left to train on; left out 'x': no values"):
+        TableEncoder.fit(table("x,y\n,1\n,2\n").frame[["x"]])
+
+
+def test_faults_of_several_columns_are_told_at_once():
+    lines = "a,b,c\n" + "\n".join(f"{i},{i},{i}" for i in range(100)) + "\nn.v.,1,k.A.\n"
+    with pytest.raises(DataError, match=r"'a' holds numbers, but 'n.v.' in row 101.*; column 'c' holds .*'k.A.' in"):
+        TableEncoder.fit(table(lines).frame)
+
+
+@pytest.mark.parametrize(
+    ("known", "example"),
+    [
+        (["1,000", "950", "12,500"], "1,000"),
+        (["5%", "7.5 %", "80%"], "5%"),
+        (["12 kg", "7kg", "-3.5 kg"], "12 kg"),
+        (["$5", "$1,200.50"], "$5"),
+        (["1,5", "2,75"], "1,5"),
+        (["1.234,56", "2.000,00"], "1.234,56"),
+        (["12 kg", "3 lb", "4 oz"], None),
+        (["2020-01-01", "2020-01-02"], None),
+        (["12:30", "14:00"], None),
+        (["10.0.0.1", "10.0.0.2"], None),
+        (["12A", "13B", "14C"], None),
+        (["a", "5%"], None),
+        (["1", "2"], None),
+        ([], None),
+    ],
+)
+def test_numbers_written_with_something_beside_them_are_recognised(known, example):
+    assert written_numbers(known) == example
+
+
+def test_columns_of_written_numbers_get_one_remark():
+    frame = pd.DataFrame({"share": ["5%", "10%"] * 20, "price": [f"1,{i:03}" for i in range(40)]})
+    _, notes = TableEncoder.fit(frame)
+    hint = "they look like numbers: written as plain ones they would be used as such"
+    assert notes[0] == f"'share': texts such as '5%' are taken as categories; {hint}"
+    assert notes[1] == f"left out 'price': 40 different texts in 40 rows, such as '1,000'; {hint}"
+    assert len(notes) == 2
+
+
+def test_the_name_asked_for_shows_a_header():
+    text = "red,round\nblue,square\nred,round\n"
+    assert not table(text).header
+    found = table(text, name="round")
+    assert (found.header, found.named, list(found.frame.columns)) == (True, "round", ["red", "round"])
+    assert not table(text, name="round", header=False).header
+    assert not table("1,2\n3,4\n", name="1").header
+
+
+def test_a_dash_alone_is_a_missing_cell():
+    frame = table("a,b\n1,x\n-,-\n-3,y-z\n").frame
+    assert frame["a"].isna().tolist() == [False, True, False]
+    assert frame["b"].isna().tolist() == [False, True, False]
 
 
 def test_whole_column_missing_in_new_rows_is_filled():

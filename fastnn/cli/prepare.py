@@ -72,6 +72,8 @@ def prepare(options: argparse.Namespace, source: Source, share: float | None, re
 
 def _target(options: argparse.Namespace, source: Source) -> tuple[ClassTarget | NumberTarget, Array, str]:
     """The target (a NumberTarget not fitted yet), class numbers or values of all rows, and why this task."""
+    if options.task is None:
+        task.refuse_numbers_with_texts(source)
     told, reason = task.infer(source)
     why = "the task asked for" if options.task else f"{reason}; change it with --task"
     if (options.task or told) == "classify":

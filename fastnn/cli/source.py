@@ -213,15 +213,18 @@ def _numbers(path: str, X: Array, y: Array | None, name: str, labelled: bool, no
 
 
 def _table(content: bytes, path: str, target: str | None, drop: Iterable[str], reading: Reading) -> Source:
-    table = tables.read_table(content, path, reading.header, reading.delimiter, reading.missing)
+    table = tables.read_table(content, path, reading.header, reading.delimiter, reading.missing, name=target)
     frame = table.frame
     listed = ", ".join(frame.columns[:12]) + (", ..." if frame.shape[1] > 12 else "")
     if frame.shape[1] < 2:
         raise DataError(f"{path} has one column ({listed}): a target and at least one other are needed; --delimiter?")
     if target is None:
         raise DataError(f"say which column of {path} to predict with --target; its columns: {listed}")
-    name = column(target, frame.columns, "--target")
-    left_out = [column(text, frame.columns, "--drop") for text in drop]
+    unnamed = None if table.header else "no header was found in the file"
+    if unnamed and reading.header is False:
+        unnamed = "--no-header says that the first line holds no names"
+    name = column(target, frame.columns, "--target", unnamed)
+    left_out = [column(text, frame.columns, "--drop", unnamed) for text in drop]
     features = frame.drop(columns=[name, *left_out])
     notes = [understood(table)]
     if table.header:
@@ -245,6 +248,8 @@ def _table(content: bytes, path: str, target: str | None, drop: Iterable[str], r
 def understood(table: tables.Table) -> str:
     """How the lines of a text file were read."""
     header = "first line is the header" if table.header else "no header: columns are numbered from 0"
+    if table.named:
+        header += f", since {table.named!r} stands in it (--no-header if it is not)"
     delimiter = {",": "", "\t": ", delimiter tab", " ": ", delimiter white space"}.get(
         table.delimiter, f", delimiter {table.delimiter!r}"
     )
@@ -268,17 +273,26 @@ def _without_unnamed(frame: "pd.DataFrame") -> tuple["pd.DataFrame", list[str]]:
     return frame, notes
 
 
-def column(text: str, names: Iterable[str], flag: str) -> str:
-    """A column by its name or, when none is called so, by its number, counted from 0 and from the end below 0."""
+def column(text: str, names: Iterable[str], flag: str, unnamed: str | None = None) -> str:
+    """A column by its name or, when none is called so, by its number, counted from 0 and from the end below 0.
+
+    unnamed   why the columns have numbers in the place of names; None where they have names
+    """
     names = [str(name) for name in names]
     if text in names:
         return text
+    last = len(names) - 1
     try:
         place = int(text)
     except ValueError:
-        raise DataError(f"{flag}: {unknown_name('column', text, names)}") from None
+        if unnamed is None:
+            raise unknown_name(f"{flag} column", text, names) from None
+        remedy = "; --header takes the first line as names" if not unnamed.startswith("--") else ""
+        raise DataError(
+            f"unknown {flag} column {text!r}: {unnamed} (columns are numbered from 0 to {last}){remedy}"
+        ) from None
     if not -len(names) <= place < len(names):
-        raise DataError(f"{flag} {text}: there are {len(names)} columns, numbered 0 to {len(names) - 1}")
+        raise DataError(f"{flag} {text}: there are {len(names)} columns, numbered 0 to {last}")
     return names[place]
 
 

@@ -1,5 +1,7 @@
 """What is to be learnt: classes or a number, told from the target and always stated."""
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from fastnn import tables
@@ -8,6 +10,9 @@ from fastnn.cli.report import significant
 from fastnn.cli.source import Source, class_text
 from fastnn.data import Array, DataError
 from fastnn.preprocessing import ClassTarget, NumberTarget
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MOST_CLASSES = 20  # whole numbers of more different values are taken for amounts
 ROWS_PER_CLASS = 5
@@ -33,6 +38,22 @@ def infer(source: Source) -> tuple[str, str]:
     return "regress", f"the target is whole numbers of {distinct} values"
 
 
+def refuse_numbers_with_texts(source: Source) -> None:
+    """An error when the target is numbers with a few texts among them, which would each become a class."""
+    if source.target is not None and source.target.dtype == object:
+        try:
+            tables.refuse_numbers_with_texts(source.target_name, _series(source))
+        except DataError as error:
+            raise DataError(f"{error}; --task classify takes all as classes") from None
+
+
+def _series(source: Source) -> "pd.Series[Any]":
+    """The target with the row numbers of the file."""
+    rows = None if isinstance(source.features, np.ndarray) else source.features.index
+    series: pd.Series[Any] = tables.pandas().Series(source.target, index=rows)
+    return series
+
+
 def classes(source: Source) -> tuple[ClassTarget, Array]:
     """The classes of the target in their natural order, and the class number (rows,) int32 of every row."""
     values, name = source.target, source.target_name
@@ -53,6 +74,9 @@ def classes(source: Source) -> tuple[ClassTarget, Array]:
         )
     if count > max(2, len(numbers) / 2):
         remedy = "" if values.dtype.kind in "US" else "; --task regress?"
+        written = tables.written_numbers(target.classes)
+        if written is not None:
+            remedy = f"; they look like numbers, such as {written!r}: written as plain ones they could be learnt"
         raise CommandError(f"target {name!r} has {count:,} classes in {len(numbers):,} rows: too many to learn{remedy}")
     return target, numbers
 
@@ -65,8 +89,11 @@ def amounts(source: Source) -> Array:
         raise CommandError(f"target {name!r} is labels, not numbers: --task classify")
     if values.dtype == object:
         try:
-            values = tables.numbers(tables.pandas().Series(values), name)
+            values = tables.numbers(_series(source), name)
         except DataError:
+            known = sum(tables.is_number(str(value)) for value in values.tolist())
+            if known > len(values) / 2:
+                raise
             raise CommandError(
                 f"target {name!r} is text, such as {values[0]!r}, not numbers: --task classify"
             ) from None
