@@ -74,7 +74,7 @@ def read_table(
     delimiter     "," ";" tab, "|" or " ", which stands for any white space; None: told from the lines
     missing       texts that mean a missing cell, besides pandas' own, "?" and "-"
     text_columns  columns to be read as text even when they look like numbers
-    name          a column that the table should have: a first line with it is a header, unless it reads as a number
+    name          a column that the table should have: a first line with it is a header, but see `_stands_first`
     """
     encoding, sample = _first_lines(content, path)
     delimiter = delimiter or _find_delimiter(sample)
@@ -88,7 +88,7 @@ def read_table(
     named = ""
     if header is None:
         header = _has_header(rows, empty)
-        if not header and name is not None and not is_number(name) and name in rows[0]:
+        if not header and name is not None and _stands_first(name, rows):
             header, named = True, name
     if header and len(rows) < 2:
         raise DataError(f"{path} has a header and no rows")
@@ -177,6 +177,14 @@ def _has_header(rows: Sequence[Sequence[str]], empty: set[str]) -> bool:
     if any(cells and all(map(is_number, cells)) for cells in columns):
         return True
     return not any(name in cells for name, cells in zip(first, columns, strict=True))
+
+
+def _stands_first(name: str, rows: Sequence[Sequence[str]]) -> bool:
+    """Whether a text stands in the first row, and not again further down in its column, as a value would."""
+    if is_number(name) or name not in rows[0]:
+        return False
+    place = rows[0].index(name)
+    return not any(row[place : place + 1] == [name] for row in rows[1:])
 
 
 def _parse(content: bytes, path: str | Path, options: Mapping[str, Any]) -> "pd.DataFrame":

@@ -269,11 +269,12 @@ def test_columns_of_written_numbers_get_one_remark():
 
 
 def test_the_name_asked_for_shows_a_header():
-    text = "red,round\nblue,square\nred,round\n"
+    text = "2020,shape\n1,square\n2,round\n3,round\n"
     assert not table(text).header
-    found = table(text, name="round")
-    assert (found.header, found.named, list(found.frame.columns)) == (True, "round", ["red", "round"])
-    assert not table(text, name="round", header=False).header
+    found = table(text, name="shape")
+    assert (found.header, found.named, list(found.frame.columns)) == (True, "shape", ["2020", "shape"])
+    assert not table(text, name="shape", header=False).header
+    assert not table("1,red\n2,red\n3,blue\n", name="red").header
     assert not table("1,2\n3,4\n", name="1").header
 
 

@@ -12,7 +12,6 @@ training rows only, and saved with the model by --save.
 import argparse
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +19,7 @@ import numpy as np
 from fastnn.cli import options as options_
 from fastnn.cli.errors import CommandError, as_command_errors
 from fastnn.cli.interrupts import Patience, one_interrupt
+from fastnn.cli.outputs import check_outputs, write_outputs
 from fastnn.cli.prepare import Prepared, prepare, share_of
 from fastnn.cli.report import count, note, say, significant, steady_output
 from fastnn.cli.source import Reading, load
@@ -112,7 +112,7 @@ def _train(options: argparse.Namespace) -> None:
     with as_command_errors():
         optimizer = _optimizer(options)
         _check_network(options)
-        _check_outputs(options)
+        check_outputs(options)
         share = share_of(options.validation)
         reading = Reading(options.header, options.delimiter, options.missing, options.features, options.labels)
         source = load(options.data, options.target, options.drop, reading)
@@ -135,7 +135,7 @@ def _train(options: argparse.Namespace) -> None:
     print(f"\n{model.summary()}\n", flush=True)
     with one_interrupt() as patience:
         history, best = _fit(options, model, prepared, loss, optimizer, batch_size, patience)
-        written, error = _write(options, model, prepared, history, best)
+        written, error = write_outputs(options, model, prepared, history, best)
         if not options.quiet:
             print()
         _report(model, prepared, history, best)
@@ -172,19 +172,6 @@ def _check_network(options: argparse.Namespace) -> None:
         backends.resolve(options.backend)
     except RuntimeError as error:
         raise CommandError(f"--backend {options.backend}: {error}") from error
-
-
-def _check_outputs(options: argparse.Namespace) -> None:
-    """Whether the files to be written can be, before time goes into the training."""
-    if options.plot is not None:
-        from fastnn.plots import check_path
-
-        check_path(options.plot)
-    if options.save is not None:
-        path = Path(options.save)
-        if path.is_dir() or not path.absolute().parent.is_dir():
-            fault = "is a folder" if path.is_dir() else f"there is no folder {str(path.parent)!r}"
-            raise CommandError(f"--save {options.save}: {fault}")
 
 
 def _loss(name: str | None, target: ClassTarget | NumberTarget) -> Any:
@@ -311,42 +298,3 @@ def predicted_classes(outputs: Array) -> Array:
     if outputs.shape[1] == 1:
         return (outputs[:, 0] > 0).astype(np.int64)
     return np.asarray(outputs.argmax(axis=1))
-
-
-def _write(
-    options: argparse.Namespace, model: "Sequential", prepared: Prepared, history: "History", best: int | None
-) -> tuple[list[tuple[str, str]], CommandError | None]:
-    """Writes the files asked for; returns lines for the report, and the first error, to be raised after the report."""
-    lines: list[tuple[str, str]] = []
-    error = None
-    for write in (_save, _plot):
-        try:
-            with as_command_errors():
-                lines += write(options, model, prepared, history, best)
-        except CommandError as failed:
-            error = error or failed
-    return lines, error
-
-
-def _save(
-    options: argparse.Namespace, model: "Sequential", prepared: Prepared, history: "History", best: int | None
-) -> list[tuple[str, str]]:
-    del history, best
-    if options.save is None:
-        return []
-    model.save(options.save, extra={"recipe": prepared.recipe.to_json()})
-    return [("Saved", f"{options.save}: predict with  python -m fastnn predict {options.save} FILE")]
-
-
-def _plot(
-    options: argparse.Namespace, model: "Sequential", prepared: Prepared, history: "History", best: int | None
-) -> list[tuple[str, str]]:
-    del model
-    if options.plot is None:
-        return []
-    if not history.epochs:
-        return [("Plotted", "nothing: no epoch was finished")]
-    from fastnn.plots import learning_curves
-
-    learning_curves(history.columns, options.plot, title=prepared.recipe.title, best_epoch=best)
-    return [("Plotted", options.plot)]
