@@ -77,6 +77,21 @@ def test_training_saves_although_its_report_cannot_be_printed(tmp_path):
     assert fastnn.load(tmp_path / "net.safetensors").inputs == 4
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_output_that_cannot_be_printed_is_one_line(tmp_path):
+    trained(tmp_path, subprocess.DEVNULL).communicate(timeout=120)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    for arguments in (("info",), ("predict", "net.safetensors", "iris")):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(
+                command(*arguments), cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, env=environment
+            )
+        assert done.returncode == 1
+        assert done.stderr.count("the output could not be printed: no space left on device") == 1
+        assert "Traceback" not in done.stderr
+        assert "Exception ignored" not in done.stderr
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_further_ctrl_c_does_not_take_away_report_and_model(tmp_path):
     process = trained(tmp_path, subprocess.PIPE, "--epochs", 10**7, "--patience", 0)

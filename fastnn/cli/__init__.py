@@ -47,7 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
     options = parser().parse_args(arguments)
     try:
-        return int(options.run(options))
+        code = int(options.run(options))
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
     except CommandError as error:
         return _fail(options.command, " ".join(str(error).split()), error.code)
     except MemoryError as error:
@@ -58,6 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of a pipe (head, less) has seen enough. `train` does not come here: its output is only a report.
         discard(sys.stdout)
         return 0
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        discard(sys.stdout)
+        return _fail(options.command, f"the output could not be printed: {(error.strerror or str(error)).lower()}", 1)
 
 
 def _fail(command: str, message: str, code: int) -> int:

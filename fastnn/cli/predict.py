@@ -52,12 +52,13 @@ def run(options: argparse.Namespace) -> int:
         if not np.isfinite(outputs).all():
             raise CommandError(f"{options.data}: some outputs of the network are not finite")
         table = _table(recipe, outputs, options.probabilities)
-        if options.output is None:
-            _write(sys.stdout, *table)
-        else:
+        if options.output is not None:
             with open(options.output, "w", newline="", encoding="utf-8") as file:
                 _write(file, *table)
             print(f"{count(len(outputs), 'prediction')} written to {options.output}", file=sys.stderr)
+    if options.output is None:
+        _write(sys.stdout, *table)
+    with as_command_errors():
         score = _score(recipe, source, outputs)
     if score:
         print(score, file=sys.stderr)
