@@ -94,7 +94,8 @@ def constant(typingctx, x, name):
 def polynomial(typingctx, r, name):
     """The polynomial of that name at r, as (c0 + c1 r) + r**2 ((c2 + c3 r) + r**2 (...)).
 
-    The chain is half as long as Horner's, and such functions wait for latencies, not for arithmetic (tanh in float64: 2.2 -> 2.6 numbers a nanosecond).
+    The chain is half as long as Horner's, and such functions wait for latencies, not for arithmetic (tanh in float64:
+    2.2 -> 2.6 numbers a nanosecond).
     """
     coefficients = getattr(_constants(r), name.literal_value)
 
