@@ -74,16 +74,16 @@ class Bound:
         """Trains for that many steps, each on all rows, and returns their losses, (steps,) float64.
 
         The rows are cut into tiles, each of which goes through all layers while it is in cache; gradients add up over
-        them.
+        them. No step makes the plan and fetches the tiles, no more.
         """
-        if steps == 0:
-            return np.empty(0)
         starts, rows = self._tiles()
         tiles = len(starts)
         kept = self._keep_batches(tiles)
         program = self._trainer.program(int(rows[0]), batches=tiles if kept else 1)
         if kept:
             self._gather(program, starts, rows)
+        if steps == 0:
+            return np.empty(0)
         calls = np.tile(_repeated(program.calls("forward" if kept else "gather", "backward"), tiles), (steps, 1))
         calls[tiles - 1 :: tiles, 1] = program.calls("update", "update")[1]
         batch = np.tile(np.arange(tiles), steps) if kept else None

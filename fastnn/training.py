@@ -72,26 +72,11 @@ def fit(
 
     X = checks.features(X, model.inputs, model.dtype, allow_nonfinite=allow_nonfinite)
     targets = scoring.check_targets(model, loss, y, X, ("X", "y"), allow_nonfinite)
-    rows = np.arange(len(X))
-    if validation_data is not None:
-        if split:
-            raise ValueError(f"fit(validation_split={split}): give this or validation_data, not both")
-        validation_data = _pair(validation_data)
-        names = ("validation_data[0]", "validation_data[1]")
-    elif split:
-        rows, held = _split(len(X), split, model.seed)
-        validation_data, names = (X[held], targets[held]), ("X", "y")
+    rows, held, names = _held_out(X, targets, validation_data, split, model.seed)
     validation = None
-    if validation_data is not None:
-        validation = scoring.scorer(
-            model,
-            *validation_data,
-            loss=loss,
-            metrics=functions,
-            backend=backend,
-            allow_nonfinite=allow_nonfinite,
-            names=names,
-        )
+    if held is not None:
+        options = {"loss": loss, "metrics": functions, "backend": backend, "allow_nonfinite": allow_nonfinite}
+        validation = scoring.scorer(model, *held, names=names, **options)
     full = batch_size >= len(rows)
     if full and len(rows) < len(X):
         # A full batch is taken in one piece, without gathering rows.
@@ -101,9 +86,7 @@ def fit(
     # Plans are made here, so that neither the first epoch's time nor Ctrl-C in it has to do with that.
     if validation is not None:
         validation.rehearse()
-    bound = trainer.bind(
-        X, targets, allow_nonfinite=True
-    )  # checked above: a second look is a second pass over the data
+    bound = trainer.bind(X, targets, allow_nonfinite=True)  # it was looked for above
     if full:
         bound.run_full(0)
     else:
@@ -123,6 +106,20 @@ def fit(
         threads=threads,
     )
     return loop.run()
+
+
+def _held_out(
+    X: np.ndarray, targets: np.ndarray, validation_data: tuple[ArrayLike, ArrayLike] | None, split: float, seed: int
+) -> tuple[np.ndarray, tuple[ArrayLike, ArrayLike] | None, tuple[str, str]]:
+    """The rows of X to train on, the data to validate on if there is any, and what errors call it."""
+    if validation_data is not None:
+        if split:
+            raise ValueError(f"fit(validation_split={split}): give this or validation_data, not both")
+        return np.arange(len(X)), _pair(validation_data), ("validation_data[0]", "validation_data[1]")
+    if not split:
+        return np.arange(len(X)), None, ("X", "y")
+    rows, held = _split(len(X), split, seed)
+    return rows, (X[held], targets[held]), ("X", "y")
 
 
 def _split(rows: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
