@@ -242,8 +242,11 @@ def test_arrays_of_different_lengths_are_named():
 
 def test_checks_leave_what_they_are_given_as_it_was():
     X, y = np.arange(6.0).reshape(2, 3)[:, ::2], np.array([0.0, 1.0])
+    before = X.copy(), y.copy()
     for array in (X, y):
-        array.flags.writeable = False
+        array.flags.writeable = False  # writing would be an error
     checks.features(X, 2, "float32")
     checks.labels(y, 2)
     checks.targets(y, 1, "float32")
+    assert np.array_equal(X, before[0])
+    assert np.array_equal(y, before[1])

@@ -38,7 +38,9 @@ def test_idx_gives_back_every_element_type_and_rank(tmp_path, code, dtype, shape
 
 def test_idx_result_is_writable(tmp_path):
     (tmp_path / "data").write_bytes(idx_bytes(np.arange(3, dtype="u1"), 0x08))
-    data.read_idx(tmp_path / "data")[0] = 9
+    result = data.read_idx(tmp_path / "data")
+    result[0] = 9
+    np.testing.assert_array_equal(result, [9, 1, 2])
 
 
 @pytest.mark.parametrize(

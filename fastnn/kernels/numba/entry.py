@@ -104,9 +104,9 @@ def object_code(function: Callable[..., None], signature: Any, symbol: str) -> b
     routines.
     """
     dispatcher = njit(signature, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
-    compiled = dispatcher.overloads[dispatcher.signatures[0]]
-    inner = compiled.fndesc.llvm_func_name
-    module = llvm.parse_assembly(compiled.library.get_llvm_str() + _bare_function(symbol, inner, signature))
+    (arguments,) = dispatcher.signatures
+    inner = dispatcher.overloads[arguments].fndesc.llvm_func_name
+    module = llvm.parse_assembly(dispatcher.inspect_llvm(arguments) + _bare_function(symbol, inner, signature))
     function_in_module = module.get_function(inner)
     function_in_module.linkage = "internal"
     function_in_module.add_function_attribute("alwaysinline")
