@@ -28,19 +28,8 @@ from .plan.arena import aligned_zeros, padded_matrix
 
 Array = np.ndarray[Any, Any]
 
-# The operand that runs along the contiguous axis of the result has to be given with that axis contiguous.
-_TRANSPOSED = {("dense_backward_weight", "x")}
-# Square blocks are read and written: arrays need room behind their last row.
-_NEED_SPARE_ROWS = {"rows_to_features", "features_to_rows"}
-# These touch nothing behind the end of a row, so that it need not be a whole number of vectors.
-_NEED_NO_PADDING = {"gather_rows", "gather_labels"}
-# Nothing can be computed for no rows: they have no mean.
-_NEED_ROWS = {"batch_norm_forward"}
-# Operands whose entries are indices, and the axis of another operand that bounds them.
-_INDICES = {"order": "R", "labels": "C"}
-# What an integer scalar may be, by its name.
-_RANGES = {"accumulate": (0, 1), "derivative": (0, 2), "key": (0, 2**32 - 1), "threshold": (0, 2**32 - 1)}
 _INT64 = (-(2**63), 2**63 - 1)
+_TRANSPOSED = {(entry.name, array.name) for entry in OPERATIONS.values() for array in entry.arrays if array.transposed}
 
 
 def __getattr__(name: str) -> Callable[..., None]:
@@ -79,10 +68,12 @@ def _function(name: str) -> Callable[..., None]:
 
 def _check(entry: Operation, arguments: Mapping[str, Any]) -> np.dtype[Any]:
     """Refuses what a kernel must not meet; the floating-point dtype of the call."""
+    for scalar in entry.scalars:
+        _check_scalar(entry, scalar, arguments[scalar.name])
     dtype: np.dtype[Any] | None = None
     for array in entry.arrays:
         value = arguments[array.name]
-        if value is None and array.optional and not arguments.get("derivative"):
+        if value is None and array.optional and not arguments[array.optional]:
             continue
         if not isinstance(value, np.ndarray):
             raise TypeError(f"{entry.name}: {array.name} is a {type(value).__name__}, expected a NumPy array")
@@ -96,25 +87,26 @@ def _check(entry: Operation, arguments: Mapping[str, Any]) -> np.dtype[Any]:
             raise TypeError(f"{entry.name}: {array.name} has dtype {value.dtype}, expected {expected}")
         if array.access != "reads" and not value.flags.writeable:
             raise ValueError(f"{entry.name}: {array.name} is read-only, but the operation writes it")
-    for scalar in entry.scalars:
-        _check_scalar(entry, scalar, arguments[scalar.name])
     sizes = entry.size_of(arguments)
-    if entry.name in _NEED_ROWS and not sizes["B"]:
-        raise ValueError(f"{entry.name}: B is 0, expected at least one row")
-    for name, axis in _INDICES.items():
-        indices = arguments.get(name)
-        if indices is None or axis not in sizes or not indices.size:
-            continue
-        wrong = (indices < 0) | (indices >= sizes[axis])
-        if wrong.any():
-            place = int(np.argmax(wrong))
-            raise ValueError(f"{entry.name}: {name}[{place}] is {indices[place]}, expected 0 to {sizes[axis] - 1}")
+    for axis in entry.nonempty:
+        if not sizes[axis]:
+            raise ValueError(f"{entry.name}: {axis} is 0, expected at least 1")
+    for array in entry.arrays:
+        if array.below:
+            _check_indices(entry, array, arguments[array.name], sizes[array.below])
     return dtype or np.dtype(np.float32)
+
+
+def _check_indices(entry: Operation, operand: ArrayOperand, indices: Array, limit: int) -> None:
+    wrong = (indices < 0) | (indices >= limit)
+    if wrong.any():
+        place = int(np.argmax(wrong))
+        raise ValueError(f"{entry.name}: {operand.name}[{place}] is {indices[place]}, expected 0 to {limit - 1}")
 
 
 def _check_scalar(entry: Operation, scalar: Scalar, value: Any) -> None:
     if scalar.integer:
-        checks.integer(entry.name, scalar.name, value, *_RANGES.get(scalar.name, _INT64))
+        checks.integer(entry.name, scalar.name, value, *(_INT64 if scalar.below is None else (0, scalar.below - 1)))
     elif isinstance(value, bool) or not isinstance(value, (int, float, np.floating, np.integer)):
         raise TypeError(f"{entry.name}({scalar.name}={value!r}): {scalar.name} must be a number")
 
@@ -181,10 +173,10 @@ def _prepared(entry: Operation, operand: ArrayOperand, value: Array | None) -> A
     """The array itself where a compiled kernel can work on it, a padded copy otherwise."""
     if value is None:
         return None
-    if (entry.name, operand.name) in _TRANSPOSED:
+    if operand.transposed:
         return _padded_copy(value.T).T
     whole_vectors = value.shape[-1] % (vector_bytes() // value.itemsize) == 0
-    room = entry.name in _NEED_NO_PADDING or (whole_vectors and entry.name not in _NEED_SPARE_ROWS)
+    room = entry.padding == "none" or (whole_vectors and entry.padding == "vectors")
     return value if room and _usable(value) else _padded_copy(value)
 
 

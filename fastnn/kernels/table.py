@@ -21,17 +21,26 @@ from typing import Any, Literal
 import numpy as np
 
 Access = Literal["writes", "updates", "reads"]
+Padding = Literal["none", "vectors", "blocks"]
 
 
 @dataclass(frozen=True)
 class ArrayOperand:
-    """An array that an operation takes. `dtype` is None where the plan's own dtype (float32 or float64) is meant."""
+    """An array that an operation takes.
+
+    dtype        None where the plan's own dtype (float32 or float64) is meant
+    optional     the integer scalar that is 0 where the array may be None; "" if it may not
+    below        the axis whose size all entries are below, and not negative: they are indices; "" if they are not
+    transposed   compiled kernels take it with its first axis contiguous, others with the last one
+    """
 
     name: str
     axes: tuple[str, ...]
     dtype: str | None
     access: Access
-    optional: bool = False
+    optional: str = ""
+    below: str = ""
+    transposed: bool = False
 
     def type(self, plan_dtype: np.dtype[Any]) -> np.dtype[Any]:
         return plan_dtype if self.dtype is None else np.dtype(self.dtype)
@@ -39,10 +48,14 @@ class ArrayOperand:
 
 @dataclass(frozen=True)
 class Scalar:
-    """A scalar operand: a float64 that the kernel rounds to the plan's dtype once, or an integer."""
+    """A scalar operand: a float64 that the kernel rounds to the plan's dtype once, or an integer.
+
+    below   an integer is at least 0 and below this; None: any int64
+    """
 
     name: str
     integer: bool = False
+    below: int | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +68,11 @@ class Operation:
     reference: Callable[..., None]
     in_place: tuple[str, str] | None = None
     """The array that is written and the one, read, that it may be: the same memory, shape and strides."""
+    padding: Padding = "vectors"
+    """What compiled kernels may touch behind a row: nothing, the rest of its last vector, or, behind the last row of a
+    matrix, a whole square block."""
+    nonempty: tuple[str, ...] = ()
+    """Axes without whose entries there is no result."""
 
     @property
     def sizes(self) -> tuple[str, ...]:
@@ -101,13 +119,21 @@ OPERATIONS: dict[str, Operation] = {}
 
 
 def operation(
-    *, writes: str = "", updates: str = "", reads: str = "", scalars: str = "", in_place: str = ""
-) -> Callable[..., Any]:
+    *, writes: str = "", updates: str = "", reads: str = "", scalars: str = "", in_place: str = "",
+    padding: Padding = "vectors", nonempty: str = "",
+) -> Callable[..., Any]:  # fmt: skip
     """Enters a reference kernel into the table.
 
-    writes, updates, reads   arrays as "name[axes]" or "name[axes]:dtype", "name?[axes]" if it may be None
-    scalars                  "name" for a float, "name:int" for an integer
+    writes, updates, reads   arrays, separated by spaces:
+                                 x[F,B]                  two axes, the plan's dtype
+                                 loss[1]:float64         one axis of that length, that dtype
+                                 order[B]:int64<R        indices: every entry at least 0 and below the size of R
+                                 x?derivative[I,B]       may be None if the integer scalar `derivative` is 0
+                                 x[K,B]^T                lies transposed: the first axis is the contiguous one
+    scalars                  "name" for a float, "name:int" for any int64, "name:int<2**32" for 0 to 2**32 - 1
     in_place                 "written=read" if these two may be the same array
+    padding                  what compiled kernels may touch behind a row: "none", "vectors" or "blocks"
+    nonempty                 axes that must have entries, separated by spaces
     """
 
     def enter(function: Callable[..., None]) -> Callable[..., None]:
@@ -116,12 +142,14 @@ def operation(
             for access, group in (("writes", writes), ("updates", updates), ("reads", reads))
             for text in group.split()
         )
-        scalar = tuple(Scalar(text.split(":")[0], text.endswith(":int")) for text in scalars.split())
+        scalar = tuple(_scalar(text) for text in scalars.split())
         written, _, read = in_place.partition("=")
-        entry = Operation(function.__name__, arrays, scalar, function, (written, read) if in_place else None)
+        same = (written, read) if in_place else None
+        entry = Operation(function.__name__, arrays, scalar, function, same, padding, tuple(nonempty.split()))
         declared = tuple(inspect.signature(function).parameters)
         if declared != entry.operands:
             raise TypeError(f"{function.__name__}{declared}: the declaration names {entry.operands}")
+        _check_names(entry)
         OPERATIONS[entry.name] = entry
         return function
 
@@ -129,11 +157,28 @@ def operation(
 
 
 def _array(text: str, access: Any) -> ArrayOperand:
-    match = re.fullmatch(r"(\w+)(\??)\[([\w,]+)\](?::(\w+))?", text)
+    match = re.fullmatch(r"(\w+)(?:\?(\w+))?\[([\w,]+)\](\^T)?(?::(\w+)(?:<(\w+))?)?", text)
     if match is None:
-        raise TypeError(f"{text!r}: expected name[axes] or name[axes]:dtype")
-    name, optional, axes, dtype = match.groups()
-    return ArrayOperand(name, tuple(axes.split(",")), dtype, access, bool(optional))
+        raise TypeError(f"{text!r}: expected name[axes], name?scalar[axes], name[axes]^T or name[axes]:dtype<axis")
+    name, optional, axes, transposed, dtype, below = match.groups()
+    return ArrayOperand(name, tuple(axes.split(",")), dtype, access, optional or "", below or "", bool(transposed))
+
+
+def _scalar(text: str) -> Scalar:
+    match = re.fullmatch(r"(\w+)(:int(?:<(\d+)(?:\*\*(\d+))?)?)?", text)
+    if match is None:
+        raise TypeError(f"{text!r}: expected name, name:int or name:int<limit")
+    name, integer, base, exponent = match.groups()
+    return Scalar(name, bool(integer), int(base) ** int(exponent or 1) if base else None)
+
+
+def _check_names(entry: Operation) -> None:
+    """What a declaration refers to is declared: axes, and the scalars by which an array may be absent."""
+    integers = {scalar.name for scalar in entry.scalars if scalar.integer}
+    axes = {*entry.nonempty, *(array.below for array in entry.arrays if array.below)}
+    unknown = {*(axes - {*entry.sizes}), *({array.optional for array in entry.arrays if array.optional} - integers)}
+    if unknown:
+        raise TypeError(f"{entry.name}: the declaration has no {', '.join(sorted(unknown))}")
 
 
 def array_words(array: ArrayOperand, value: np.ndarray[Any, Any] | None) -> list[int]:

@@ -9,7 +9,7 @@ from ..table import operation
 Array = np.ndarray[Any, Any]
 
 
-@operation(writes="x[B,F]", reads="X[R,F] order[B]:int64")
+@operation(writes="x[B,F]", reads="X[R,F] order[B]:int64<R", padding="none")
 def gather_rows(x: Array, X: Array, order: Array) -> None:
     """x[b, :] = X[order[b], :]: rows of the data as they are.
 
@@ -20,7 +20,7 @@ def gather_rows(x: Array, X: Array, order: Array) -> None:
     x[...] = X[order]
 
 
-@operation(writes="labels[B]:int32", reads="y[R]:int32 order[B]:int64")
+@operation(writes="labels[B]:int32", reads="y[R]:int32 order[B]:int64<R", padding="none")
 def gather_labels(labels: Array, y: Array, order: Array) -> None:
     """labels[b] = y[order[b]].
 
@@ -31,7 +31,7 @@ def gather_labels(labels: Array, y: Array, order: Array) -> None:
     labels[...] = y[order]
 
 
-@operation(writes="out[F,B]", reads="x[B,F]")
+@operation(writes="out[F,B]", reads="x[B,F]", padding="blocks")
 def rows_to_features(out: Array, x: Array) -> None:
     """out[f, b] = x[b, f]: row-major to feature-major.
 
@@ -41,7 +41,7 @@ def rows_to_features(out: Array, x: Array) -> None:
     out[...] = x.T
 
 
-@operation(writes="out[B,F]", reads="x[F,B]")
+@operation(writes="out[B,F]", reads="x[F,B]", padding="blocks")
 def features_to_rows(out: Array, x: Array) -> None:
     """out[b, f] = x[f, b]: feature-major to row-major.
 

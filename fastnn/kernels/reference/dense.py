@@ -31,7 +31,12 @@ def dense_forward(y: Array, x: Array, weight: Array, floor: float) -> None:
     np.maximum(y, y.dtype.type(floor), out=y)
 
 
-@operation(writes="dx[I,B]", reads="dy[O,B] weight[O,I] x?[I,B]", scalars="derivative:int c0 c1 c2", in_place="dx=x")
+@operation(
+    writes="dx[I,B]",
+    reads="dy[O,B] weight[O,I] x?derivative[I,B]",
+    scalars="derivative:int<3 c0 c1 c2",
+    in_place="dx=x",
+)
 def dense_backward_input(
     dx: Array, dy: Array, weight: Array, x: Array | None, derivative: int, c0: float, c1: float, c2: float
 ) -> None:
@@ -53,7 +58,7 @@ def dense_backward_input(
         dx[...] = product
 
 
-@operation(updates="dweight[O,K]", reads="dy[O,B] x[K,B]", scalars="accumulate:int")
+@operation(updates="dweight[O,K]", reads="dy[O,B] x[K,B]^T", scalars="accumulate:int<2")
 def dense_backward_weight(dweight: Array, dy: Array, x: Array, accumulate: int) -> None:
     """dweight = dy x^T, or dweight += dy x^T if `accumulate` is 1.
 

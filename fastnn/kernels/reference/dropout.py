@@ -30,7 +30,7 @@ def kept(shape: tuple[int, ...], key: int, threshold: int) -> Array:
     return hash32(feature[:, None] + np.arange(rows, dtype=np.uint32)) < np.uint32(threshold)
 
 
-@operation(writes="y[F,B]", reads="x[F,B]", scalars="key:int threshold:int scale", in_place="y=x")
+@operation(writes="y[F,B]", reads="x[F,B]", scalars="key:int<2**32 threshold:int<2**32 scale", in_place="y=x")
 def dropout_forward(y: Array, x: Array, key: int, threshold: int, scale: float) -> None:
     """y = scale * x where the element is kept, else 0.
 
@@ -45,7 +45,7 @@ def dropout_forward(y: Array, x: Array, key: int, threshold: int, scale: float) 
     y[...] = np.where(kept(x.shape, key, threshold), x * x.dtype.type(scale), 0)
 
 
-@operation(writes="dx[F,B]", reads="dy[F,B]", scalars="key:int threshold:int scale", in_place="dx=dy")
+@operation(writes="dx[F,B]", reads="dy[F,B]", scalars="key:int<2**32 threshold:int<2**32 scale", in_place="dx=dy")
 def dropout_backward(dx: Array, dy: Array, key: int, threshold: int, scale: float) -> None:
     """dx = scale * dy where the element was kept, else 0; the same mask as in the forward pass, computed again.
 

@@ -13,7 +13,7 @@ from ..table import operation
 Array = np.ndarray[Any, Any]
 
 
-@operation(writes="dz[C,B] loss[1]:float64", reads="z[C,B] labels[B]:int32", scalars="scale", in_place="dz=z")
+@operation(writes="dz[C,B] loss[1]:float64", reads="z[C,B] labels[B]:int32<C", scalars="scale", in_place="dz=z")
 def cross_entropy(dz: Array, loss: Array, z: Array, labels: Array, scale: float) -> None:
     """Softmax cross-entropy of logits against integer labels: loss = scale * sum_b (logsumexp(z_b) - z_b[label_b]) and
     dz = scale * (softmax(z) - onehot(labels)).

@@ -17,6 +17,7 @@ Array = np.ndarray[Any, Any]
     updates="running_mean[F] running_var[F]",
     reads="x[F,B] gamma[F] beta[F]",
     scalars="eps momentum",
+    nonempty="B",
 )
 def batch_norm_forward(
     y: Array, mean: Array, inv_std: Array, running_mean: Array, running_var: Array,
