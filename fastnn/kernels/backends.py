@@ -1,23 +1,36 @@
 """The kernel sets: what is available, which one "auto" picks, and why."""
 
+import ctypes
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import util
 
 from .. import checks
-from . import objects
+from . import native, objects
 
 NAMES = ("reference", "numba", "c")
 
 
 # The compiled sets: how each finds the address of an operation's kernel for a dtype. All share one calling convention.
-COMPILED: dict[str, Callable[[str, str], int]] = {"numba": objects.address}
+COMPILED: dict[str, Callable[[str, str], int]] = {"c": native.address, "numba": objects.address}
 
 
 def kernel_address(kernel_set: str, operation: str, dtype: str) -> int:
-    """The address of an operation's kernel in a compiled set, for "float32" or "float64"."""
-    return COMPILED[kernel_set](operation, dtype)
+    """The address of an operation's kernel in a compiled set, for "float32" or "float64".
+
+    An operation that has no C kernel is its Numba twin in the C set too: both have one calling convention and write the
+    same bits.
+    """
+    return COMPILED[kernel_set](operation, dtype) or objects.address(operation, dtype)
+
+
+def native_loop(kernel_set: str) -> Callable[..., None]:
+    """The loop that runs a plan, of a compiled set: called with addresses and sizes, see kernels/run.c and loop.py."""
+    if kernel_set == "c":
+        return native.loop()
+    pointer, size = ctypes.c_void_p, ctypes.c_int64
+    return objects.function("loop", "int64", *[pointer] * 4, size, pointer, size)
 
 
 @dataclass(frozen=True)
@@ -45,12 +58,23 @@ class Backends:
 def backends() -> Backends:
     """What is available on this machine, what backend="auto" picks, and why."""
     available = {"reference": "NumPy, written to be read: the definition of every operation"}
-    missing = {"c": "this release has no C kernels; the Numba kernels do all the work"}
+    missing = {}
     if util.find_spec("numba") is None:
         missing["numba"] = "numba is not installed: pip install numba"
-        return Backends(available, missing, "reference", "it is the only one available")
-    available["numba"] = "every operation JIT-compiled with explicit SIMD, kept as object files between runs"
-    return Backends(available, missing, "numba", "it is the fastest one available")
+    else:
+        available["numba"] = "every operation JIT-compiled with explicit SIMD, kept as object files between runs"
+    reason = native.why_not()
+    if reason is None:
+        available["c"] = "every operation in C, built when fastnn was installed; nothing is compiled at run time"
+    else:
+        missing["c"] = reason
+    why = {
+        "c": "it starts fastest and is as fast as any",
+        "numba": "it is the fastest one available",
+        "reference": "it is the only one available",
+    }
+    auto = next(name for name in why if name in available)
+    return Backends(available, missing, auto, why[auto])
 
 
 def resolve(backend: str) -> str:

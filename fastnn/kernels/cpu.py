@@ -7,6 +7,8 @@ to test them on one machine. It is read once, when the first plan or kernel need
 import functools
 import os
 
+from . import native
+
 _VECTOR_BYTES = {"avx512": 64, "avx2": 32, "baseline": 16}
 
 
@@ -35,7 +37,9 @@ def target() -> tuple[str, str]:
 
 
 def best_isa() -> str:
-    """The highest level that this CPU has."""
+    """The highest level that this CPU has; all kernel sets, and the layout of memory, agree on it."""
+    if native.available():
+        return native.best_isa()  # without llvmlite, which takes 0.1 s to import
     found = features()
     if {"avx512f", "avx512vl", "avx512dq", "avx512bw"} <= found:
         return "avx512"

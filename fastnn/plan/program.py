@@ -38,7 +38,7 @@ class Program:
         else:
             dtype = str(plan.dtype)
             addresses = [backends.kernel_address(backend, call.operation.name, dtype) for call in plan.calls]
-            self.runner = NativeRunner(plan, self._arenas, addresses)
+            self.runner = NativeRunner(plan, self._arenas, addresses, backends.native_loop(backend))
 
     def calls(self, first: str, last: str) -> tuple[int, int]:
         """The range of calls from the beginning of one section to the end of another."""

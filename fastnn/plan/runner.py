@@ -5,15 +5,13 @@ A pass runs the calls [first, last) of a plan on some rows; a training step is o
 taken in tiles. `Passes` says what each pass is given.
 """
 
-import ctypes
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 
-from ..kernels import objects
 from ..kernels.table import array_words, float_word
 from .arena import Ref
 from .plan import Call, Given, Plan
@@ -132,7 +130,9 @@ class ReferenceRunner:
 class NativeRunner:
     """The words of all calls in one array, the addresses of their kernels in another, and the compiled loop."""
 
-    def __init__(self, plan: Plan, arenas: Mapping[str, Array], kernels: Sequence[int]) -> None:
+    def __init__(
+        self, plan: Plan, arenas: Mapping[str, Array], kernels: Sequence[int], loop: Callable[..., None]
+    ) -> None:
         self._noted: dict[str, list[int]] = {}  # name of what is given, or "B" -> words that hold it
         # Given arrays: name, the word of the first stride, axis -> the word of its size.
         self._shapes: list[tuple[str, int, dict[int, int]]] = []
@@ -155,8 +155,7 @@ class NativeRunner:
         self._addresses = [_address(a) for a in (self._words_array, self._kernels, self._starts)]
         self._arenas = arenas  # keeps the memory behind the addresses alive
         self._lock = threading.Lock()  # the words of a run must not meet those of another thread's
-        pointer = ctypes.c_void_p
-        self._loop = objects.function("loop", "int64", *[pointer] * 4, ctypes.c_int64, pointer, ctypes.c_int64)
+        self._loop = loop
 
     def _words(self, call: Call, arenas: Mapping[str, Array], plan: Plan, start: int) -> Array:
         """The words of one call; whatever is given later is noted and left zero."""

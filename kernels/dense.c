@@ -1,0 +1,59 @@
+/* The three products of a dense layer: one register tile, three ways to point it at the operands.
+ * Reference: fastnn/kernels/reference/dense.py */
+#include "tile.h"
+
+INLINE int64_t vectors_in(int64_t length)
+{
+    return (length + LANES - 1) / LANES;
+}
+
+KERNEL(dense_forward)
+{
+    const Matrix y = next_matrix(&words), x = next_matrix(&words), weight = next_matrix(&words);
+    const int64_t O = next_integer(&words), B = next_integer(&words), K = next_integer(&words);
+    const REAL floor = (REAL)next_scalar(&words);
+    const Product p = {
+        .c = y.data, .c_row = y.stride0, .a = weight.data, .a_row = weight.stride0, .a_k = weight.stride1,
+        .b = x.data, .b_k = x.stride0, .h = y.data, .h_row = y.stride0,
+        .M = O, .N = vectors_in(B), .K = K, .floor = floor,
+    };
+    product(&p);
+}
+
+KERNEL(dense_backward_input)
+{
+    const Matrix dx = next_matrix(&words), dy = next_matrix(&words), weight = next_matrix(&words);
+    const Matrix x = next_matrix(&words);
+    const int64_t I = next_integer(&words), B = next_integer(&words), O = next_integer(&words);
+    const int64_t derivative = next_integer(&words);
+    const REAL c0 = (REAL)next_scalar(&words), c1 = (REAL)next_scalar(&words), c2 = (REAL)next_scalar(&words);
+    const Product p = {
+        .c = dx.data, .c_row = dx.stride0, .a = weight.data, .a_row = weight.stride1, .a_k = weight.stride0,
+        .b = dy.data, .b_k = dy.stride0, .h = derivative == NOTHING ? dx.data : x.data, .h_row = x.stride0,
+        .M = I, .N = vectors_in(B), .K = O, .floor = (REAL)-INFINITY,
+        .derivative = derivative, .c0 = c0, .c1 = c1, .c2 = c2,
+    };
+    product(&p);
+}
+
+KERNEL(dense_backward_weight)
+{
+    const Matrix dweight = next_matrix(&words), dy = next_matrix(&words), x = next_matrix(&words);
+    const int64_t O = next_integer(&words), K = next_integer(&words), B = next_integer(&words);
+    const int64_t accumulate = next_integer(&words);
+    /* Vectors run along the axis on which dweight is contiguous; the operand that has this axis is given with it
+     * contiguous, which is its transpose in memory, and the other one delivers the scalars. */
+    Product p = {.c = dweight.data, .h = dweight.data, .K = B, .accumulate = accumulate, .floor = (REAL)-INFINITY};
+    if (dweight.stride1 == 1) {
+        p.c_row = dweight.stride0;
+        p.a = dy.data, p.a_row = dy.stride0, p.a_k = dy.stride1;
+        p.b = x.data, p.b_k = x.stride1;
+        p.M = O, p.N = vectors_in(K);
+    } else {
+        p.c_row = dweight.stride1;
+        p.a = x.data, p.a_row = x.stride0, p.a_k = x.stride1;
+        p.b = dy.data, p.b_k = dy.stride1;
+        p.M = K, p.N = vectors_in(O);
+    }
+    product(&p);
+}

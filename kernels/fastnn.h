@@ -1,0 +1,52 @@
+/* The contract of fastnn's C library: how kernels are called, what callers and kernels keep, and what Python sees.
+ *
+ * A kernel is an exported function `fastnn_<operation>_<dtype>_<isa>`, found by its name:
+ *
+ *     void kernel(const int64_t *words);
+ *
+ * `words` are its arguments, in the order in which the reference kernel (fastnn/kernels/reference) declares them:
+ *
+ *     for each array its address and, if it has two axes, the two strides, counted in elements (one axis: contiguous);
+ *     then each size, in the order in which the axis letters first appear;
+ *     then each scalar, a float as the bits of a float64, an integer as itself.
+ *
+ * An array that may be absent has address 0 then.
+ *
+ * What the caller keeps (fastnn/plan and fastnn/ops.py check it once, in Python):
+ *
+ *   Alignment  Arenas begin at multiples of 64 bytes; rows of the user's own data need only the alignment of their numbers.
+ *              Kernels use loads and stores that need no more than that.
+ *   Padding    Arrays with two axes are contiguous along one, and their rows along it are padded to whole vectors (64, 32
+ *              or 16 bytes by the level). Padding may be read and written and holds anything. Arrays that are transposed
+ *              in square blocks have room for a whole block behind their last row. Rows of the data `X` are not padded.
+ *   Aliasing   Arrays do not overlap, except the two that a declaration names in `in_place`: these may be the same array,
+ *              with the same strides.
+ *   Values     Indices (row numbers, labels) are within their ranges; sizes are positive where a kernel divides by them.
+ *
+ * What a kernel keeps: it writes what the declaration says and nothing else, padding excepted; no result depends on what
+ * padding holds; it does not allocate, print, fail, keep state or change the floating-point environment; NaN passes
+ * through. A fused multiply-add is written `fma`, everything else is rounded as it is written: the same bits as Numba's.
+ */
+#ifndef FASTNN_H
+#define FASTNN_H
+
+#include <stdint.h>
+
+/* cdef begins */
+
+/* The level of vector instructions that this CPU has and the library was built with: "avx512", "avx2" or "baseline". */
+const char *fastnn_best_isa(void);
+
+/* The address of the exported function of that name, 0 if there is none; `library` is the path of this library. */
+int64_t fastnn_address(const char *library, const char *name);
+
+/* The native loop: see run.c. */
+void fastnn_run(int64_t *words, const int64_t *kernels, const int64_t *starts, const int64_t *places, int64_t columns,
+                const int64_t *table, int64_t passes);
+
+/* One kernel, by address, on its words. */
+void fastnn_call(int64_t kernel, const int64_t *words);
+
+/* cdef ends */
+
+#endif

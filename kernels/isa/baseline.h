@@ -1,0 +1,3 @@
+/* 16 bytes, which every x86-64 and every aarch64 has. */
+#define ISA baseline
+#define VECTOR_BYTES 16

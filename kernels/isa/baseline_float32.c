@@ -1,0 +1,3 @@
+#include "float32.h"
+#include "baseline.h"
+#include "all.h"

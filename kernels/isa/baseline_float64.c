@@ -1,0 +1,3 @@
+#include "float64.h"
+#include "baseline.h"
+#include "all.h"

@@ -1,0 +1,94 @@
+/* Batch normalisation: a feature is a contiguous row, its sums run along it.
+ * Reference: fastnn/kernels/reference/normalization.py */
+#include "kernel.h"
+
+INLINE REAL sum_of(const REAL *x, int64_t rows)
+{
+    V total = {0};
+    for (int64_t b = 0; b < rows; b += LANES) {
+        total += choose(lanes_below(rows - b), load(x + b), (V){0});
+    }
+    return horizontal_sum(total);
+}
+
+INLINE REAL sum_of_squares(const REAL *x, REAL mean, int64_t rows)
+{
+    V total = {0};
+    for (int64_t b = 0; b < rows; b += LANES) {
+        const V centred = choose(lanes_below(rows - b), load(x + b) - mean, (V){0});
+        total = fmadd(centred, centred, total);
+    }
+    return horizontal_sum(total);
+}
+
+INLINE void scale_and_shift(REAL *y, const REAL *x, int64_t rows, REAL mean, REAL slope, REAL offset)
+{
+    for (int64_t b = 0; b < rows; b += LANES) {
+        store(y + b, fmadd(load(x + b) - mean, splat(slope), splat(offset)));
+    }
+}
+
+KERNEL(batch_norm_forward)
+{
+    const Matrix y = next_matrix(&words);
+    REAL *mean = next_array(&words), *inv_std = next_array(&words);
+    REAL *running_mean = next_array(&words), *running_var = next_array(&words);
+    const Matrix x = next_matrix(&words);
+    const REAL *gamma = next_array(&words), *beta = next_array(&words);
+    const int64_t F = next_integer(&words), B = next_integer(&words);
+    const double eps = next_scalar(&words), momentum = next_scalar(&words), rows = (double)B;
+    for (int64_t f = 0; f < F; f++) {
+        const REAL *row = row_of(x, f);
+        mean[f] = (REAL)((double)sum_of(row, B) / rows);
+        const double var = (double)sum_of_squares(row, mean[f], B) / rows;
+        inv_std[f] = (REAL)(1 / sqrt(var + eps));
+        scale_and_shift(row_of(y, f), row, B, mean[f], gamma[f] * inv_std[f], beta[f]);
+        if (B > 1) {
+            running_mean[f] = (REAL)((double)running_mean[f] + momentum * (double)(mean[f] - running_mean[f]));
+            running_var[f] = (REAL)((double)running_var[f] + momentum * (var * rows / (rows - 1) - (double)running_var[f]));
+        }
+    }
+}
+
+KERNEL(batch_norm_inference)
+{
+    const Matrix y = next_matrix(&words), x = next_matrix(&words);
+    const REAL *gamma = next_array(&words), *beta = next_array(&words);
+    const REAL *running_mean = next_array(&words), *running_var = next_array(&words);
+    const int64_t F = next_integer(&words), B = next_integer(&words);
+    const double eps = next_scalar(&words);
+    for (int64_t f = 0; f < F; f++) {
+        const double slope = (double)gamma[f] / sqrt((double)running_var[f] + eps);
+        scale_and_shift(row_of(y, f), row_of(x, f), B, running_mean[f], (REAL)slope, beta[f]);
+    }
+}
+
+KERNEL(batch_norm_backward)
+{
+    const Matrix dx = next_matrix(&words);
+    REAL *dgamma = next_array(&words), *dbeta = next_array(&words);
+    const Matrix dy = next_matrix(&words), x = next_matrix(&words);
+    const REAL *gamma = next_array(&words), *mean = next_array(&words), *inv_std = next_array(&words);
+    const int64_t F = next_integer(&words), B = next_integer(&words);
+    const double rows = (double)B;
+    for (int64_t f = 0; f < F; f++) {
+        const REAL *row = row_of(x, f), *grad = row_of(dy, f);
+        V total = {0}, product = {0};
+        for (int64_t b = 0; b < B; b += LANES) {
+            const VI valid = lanes_below(B - b);
+            const V g = choose(valid, load(grad + b), (V){0});
+            total += g;
+            const V x_hat = choose(valid, (load(row + b) - mean[f]) * inv_std[f], (V){0}); /* 0 * NaN is NaN */
+            product = fmadd(g, x_hat, product);
+        }
+        dbeta[f] = horizontal_sum(total);
+        dgamma[f] = horizontal_sum(product);
+        const REAL slope = gamma[f] * inv_std[f];
+        const REAL from_beta = (REAL)((double)dbeta[f] / rows);
+        const REAL from_gamma = (REAL)((double)dgamma[f] / rows * (double)inv_std[f]);
+        for (int64_t b = 0; b < B; b += LANES) {
+            const V centred = load(row + b) - mean[f];
+            store(row_of(dx, f) + b, (load(grad + b) - from_beta - centred * from_gamma) * slope);
+        }
+    }
+}

@@ -1,0 +1,153 @@
+/* The one register tile under every product, and the loops that cover a matrix with it: the C twin of
+ * fastnn/kernels/numba/tile.py.
+ *
+ * A tile holds up to MAX_ROWS x MAX_VECTORS vectors of C in registers and walks k upwards, each step one fused
+ * multiply-add per vector: `C[m, n] += A[m, k] * B[k, n]`, A a broadcast scalar, B and C vectors along their contiguous
+ * axis. Every element of C is therefore one ascending chain over k, whatever the shape of the tile that computed it: its
+ * bits depend neither on the tile nor on the neighbours nor on how a product is split among threads.
+ */
+#ifndef FASTNN_TILE_H
+#define FASTNN_TILE_H
+
+#include "kernel.h"
+
+/* 8 x 3 accumulators, 3 vectors of B and one broadcast fill 32 registers; 6 x 2 fill 16. */
+#if VECTOR_BYTES == 64 || defined(__aarch64__)
+enum { MAX_ROWS = 8, MAX_VECTORS = 3 };
+#else
+enum { MAX_ROWS = 6, MAX_VECTORS = 2 };
+#endif
+/* Scalars that are strided in k touch a new page every step; blocks of k keep a block of them in L1. */
+enum { K_BLOCK = 256, K_BLOCK_FROM = 1000 };
+
+/* How the derivative of an activation follows from its output h. */
+enum { NOTHING = 0, WHERE_POSITIVE = 1, QUADRATIC = 2 };
+
+/* C = finish(A B) or, with `accumulate`, finish(C + A B); rows of C, B and h are padded to whole vectors.
+ *
+ *   M rows of C and A     N vectors in a row of C and B     K terms of each sum
+ *   c, h       c_row, h_row numbers from row to row; h is read only if derivative != NOTHING, and may be c
+ *   a          a_row from m to m, a_k from k to k
+ *   b          b_k from k to k
+ *   finish(v)  max(v, floor);  v where h > 0 else 0  (WHERE_POSITIVE);  v * (c0 + c1 h + c2 h**2)  (QUADRATIC) */
+typedef struct {
+    REAL *c;
+    const REAL *a, *b, *h;
+    int64_t c_row, a_row, a_k, b_k, h_row;
+    int64_t M, N, K;
+    int64_t accumulate, derivative;
+    REAL floor, c0, c1, c2;
+} Product;
+
+INLINE V finish(const Product *t, V value, int64_t row, int64_t vector)
+{
+    if (t->derivative == NOTHING) {
+        const V low = splat(t->floor);
+        return choose(value < low, low, value); /* false for NaN, which thereby stays what it is */
+    }
+    const V h = load(t->h + row * t->h_row + vector * LANES);
+    if (t->derivative == WHERE_POSITIVE) {
+        return choose(h > 0, value, (V){0});
+    }
+    return value * fmadd(fmadd(splat(t->c2), h, splat(t->c1)), h, splat(t->c0));
+}
+
+/* One tile of `rows` x `vectors`, both known when it is compiled. */
+INLINE void tile(const Product *t, const int rows, const int vectors)
+{
+    V sums[MAX_ROWS][MAX_VECTORS];
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; i++) {
+#pragma GCC unroll 3
+        for (int j = 0; j < vectors; j++) {
+            sums[i][j] = t->accumulate ? load(t->c + i * t->c_row + j * LANES) : (V){0};
+        }
+    }
+    const REAL *a = t->a, *b = t->b;
+    const int64_t a_row = t->a_row, a_k = t->a_k, b_k = t->b_k;
+#pragma GCC unroll 1
+    for (int64_t k = t->K; k > 0; k--) {
+        V column[MAX_VECTORS];
+#pragma GCC unroll 3
+        for (int j = 0; j < vectors; j++) {
+            column[j] = load(b + j * LANES);
+        }
+#pragma GCC unroll 8
+        for (int i = 0; i < rows; i++) {
+            const V factor = splat(a[i * a_row]);
+#pragma GCC unroll 3
+            for (int j = 0; j < vectors; j++) {
+                sums[i][j] = fmadd(factor, column[j], sums[i][j]);
+            }
+        }
+        a += a_k;
+        b += b_k;
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; i++) {
+#pragma GCC unroll 3
+        for (int j = 0; j < vectors; j++) {
+            store(t->c + i * t->c_row + j * LANES, finish(t, sums[i][j], i, j));
+        }
+    }
+}
+
+#define TILE(rows, vectors)                                                                   \
+    static __attribute__((noinline)) void tile_##rows##x##vectors(const Product *t)           \
+    {                                                                                         \
+        tile(t, rows, vectors);                                                               \
+    }
+#if VECTOR_BYTES == 64 || defined(__aarch64__)
+#define FOR_ROWS(DO, vectors) \
+    DO(1, vectors) DO(2, vectors) DO(3, vectors) DO(4, vectors) DO(5, vectors) DO(6, vectors) DO(7, vectors) DO(8, vectors)
+FOR_ROWS(TILE, 1) FOR_ROWS(TILE, 2) FOR_ROWS(TILE, 3)
+#define NAME_OF(rows, vectors) tile_##rows##x##vectors,
+static void (*const TILES[MAX_VECTORS][MAX_ROWS])(const Product *) = {
+    {FOR_ROWS(NAME_OF, 1)}, {FOR_ROWS(NAME_OF, 2)}, {FOR_ROWS(NAME_OF, 3)}};
+#else
+#define FOR_ROWS(DO, vectors) \
+    DO(1, vectors) DO(2, vectors) DO(3, vectors) DO(4, vectors) DO(5, vectors) DO(6, vectors)
+FOR_ROWS(TILE, 1) FOR_ROWS(TILE, 2)
+#define NAME_OF(rows, vectors) tile_##rows##x##vectors,
+static void (*const TILES[MAX_VECTORS][MAX_ROWS])(const Product *) = {{FOR_ROWS(NAME_OF, 1)}, {FOR_ROWS(NAME_OF, 2)}};
+#endif
+
+INLINE int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* The whole product, covered by tiles of even sizes: columns outside, rows inside. */
+static __attribute__((unused)) void product(const Product *p)
+{
+    const int64_t column_parts = (p->N + MAX_VECTORS - 1) / MAX_VECTORS, row_parts = (p->M + MAX_ROWS - 1) / MAX_ROWS;
+    const int64_t vectors = p->N / column_parts, wider = p->N % column_parts;
+    const int64_t rows = p->M / row_parts, taller = p->M % row_parts;
+    /* Where h is C, partial sums would overwrite h before it is read. */
+    const int in_place = p->derivative != NOTHING && p->h == p->c;
+    const int64_t block = p->K > K_BLOCK_FROM && p->a_k != 1 && !in_place ? K_BLOCK : p->K;
+    for (int64_t k = 0; k < p->K; k += block) {
+        Product t = *p;
+        t.K = least(block, p->K - k);
+        t.accumulate = p->accumulate || k > 0;
+        if (k + t.K < p->K) {
+            t.floor = (REAL)-INFINITY;
+            t.derivative = NOTHING;
+        }
+        for (int64_t column = 0, n = 0; column < column_parts; column++) {
+            const int64_t width = vectors + (column < wider);
+            t.b = p->b + k * p->b_k + n * LANES;
+            for (int64_t row = 0, m = 0; row < row_parts; row++) {
+                const int64_t height = rows + (row < taller);
+                t.c = p->c + m * p->c_row + n * LANES;
+                t.h = p->h + m * p->h_row + n * LANES;
+                t.a = p->a + m * p->a_row + k * p->a_k;
+                TILES[width - 1][height - 1](&t);
+                m += height;
+            }
+            n += width;
+        }
+    }
+}
+
+#endif

@@ -1,0 +1,202 @@
+/* Vectors as values: the C twin of fastnn/kernels/numba/simd.py, with the same names.
+ *
+ * One translation unit is made for each instruction set level and dtype; it has chosen REAL (float or double), INT (the
+ * signed integer as wide), UINT and VECTOR_BYTES before this file is read. GCC's and Clang's vector extensions do all
+ * but what they cannot say: a fused multiply-add that is fused where it is written and nowhere else, and a square root.
+ */
+#ifndef FASTNN_VECTOR_H
+#define FASTNN_VECTOR_H
+
+#include <stdint.h>
+
+#if defined(__AVX2__) || defined(__SSE2__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+#define LANES ((int64_t)(VECTOR_BYTES / sizeof(REAL)))
+#define INLINE static inline __attribute__((always_inline, unused))
+
+typedef REAL V __attribute__((vector_size(VECTOR_BYTES)));
+typedef INT VI __attribute__((vector_size(VECTOR_BYTES)));
+typedef UINT VU __attribute__((vector_size(VECTOR_BYTES)));
+/* As many 32-bit integers as V has lanes, for labels and random numbers. */
+typedef int32_t V32 __attribute__((vector_size(VECTOR_BYTES / sizeof(REAL) * 4)));
+typedef uint32_t VU32 __attribute__((vector_size(VECTOR_BYTES / sizeof(REAL) * 4)));
+/* The same in memory, where they need not be aligned to vectors. */
+typedef V V_memory __attribute__((aligned(sizeof(REAL)), may_alias));
+typedef V32 V32_memory __attribute__((aligned(4), may_alias));
+
+/* Memory. */
+
+INLINE V load(const REAL *p)
+{
+    return *(const V_memory *)p;
+}
+
+INLINE void store(REAL *p, V value)
+{
+    *(V_memory *)p = value;
+}
+
+INLINE V32 load_integers(const int32_t *p)
+{
+    return *(const V32_memory *)p;
+}
+
+/* Asks for the cache line of p, which need not exist: what the hardware does not foresee it can be told. */
+INLINE void prefetch(const void *p)
+{
+    __builtin_prefetch(p, 0, 3);
+}
+
+/* A scalar in every lane; subtracting 0 changes no bit, that of -0 included. */
+INLINE V splat(REAL scalar)
+{
+    return scalar - (V){0};
+}
+
+INLINE VI splat_integer(INT scalar)
+{
+    return scalar - (VI){0};
+}
+
+/* Arithmetic beyond the operators. */
+
+/* a * b + c, rounded once where the CPU has FMA, twice where it has not. */
+INLINE V fmadd(V a, V b, V c)
+{
+#if VECTOR_BYTES == 64
+    return sizeof(REAL) == 4 ? (V)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c)
+                             : (V)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+#elif VECTOR_BYTES == 32
+    return sizeof(REAL) == 4 ? (V)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c)
+                             : (V)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
+#elif defined(__aarch64__)
+    return sizeof(REAL) == 4 ? (V)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b)
+                             : (V)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
+#else
+    return a * b + c;
+#endif
+}
+
+/* The square root, correctly rounded. */
+INLINE V square_root(V a)
+{
+#if VECTOR_BYTES == 64
+    return sizeof(REAL) == 4 ? (V)_mm512_sqrt_ps((__m512)a) : (V)_mm512_sqrt_pd((__m512d)a);
+#elif VECTOR_BYTES == 32
+    return sizeof(REAL) == 4 ? (V)_mm256_sqrt_ps((__m256)a) : (V)_mm256_sqrt_pd((__m256d)a);
+#elif defined(__aarch64__)
+    return sizeof(REAL) == 4 ? (V)vsqrtq_f32((float32x4_t)a) : (V)vsqrtq_f64((float64x2_t)a);
+#else
+    return sizeof(REAL) == 4 ? (V)_mm_sqrt_ps((__m128)a) : (V)_mm_sqrt_pd((__m128d)a);
+#endif
+}
+
+/* a where the mask is set, b elsewhere; a comparison of vectors is such a mask, false for NaN. */
+INLINE V choose(VI mask, V a, V b)
+{
+    V chosen; /* GCC makes one masked move of this loop; it has no `mask ? a : b` in C */
+    for (int i = 0; i < (int)LANES; i++) {
+        chosen[i] = mask[i] ? a[i] : b[i];
+    }
+    return chosen;
+}
+
+INLINE VI bits(V a)
+{
+    return (VI)a;
+}
+
+INLINE V from_bits(VI a)
+{
+    return (V)a;
+}
+
+/* Signed integers as the nearest numbers. */
+INLINE V to_float(VI a)
+{
+    return __builtin_convertvector(a, V);
+}
+
+/* 32-bit integers as integers as wide as the lanes, the sign copied in. */
+INLINE VI widened(V32 a)
+{
+    return __builtin_convertvector(a, VI);
+}
+
+/* 0, 1, 2 ... */
+INLINE V32 lane_numbers(void)
+{
+    V32 numbers;
+    for (int i = 0; i < (int)LANES; i++) {
+        numbers[i] = i;
+    }
+    return numbers;
+}
+
+/* The mask of the first `count` lanes. */
+INLINE VI lanes_below(int64_t count)
+{
+    return widened(lane_numbers()) < splat_integer((INT)(count < LANES ? count : LANES));
+}
+
+/* Lane i is lane index[i] of a and b put side by side. */
+INLINE V shuffle(V a, V b, VI index)
+{
+#ifdef __clang__
+    V chosen;
+    for (int i = 0; i < (int)LANES; i++) {
+        chosen[i] = index[i] < (INT)LANES ? a[index[i]] : b[index[i] - (INT)LANES];
+    }
+    return chosen;
+#else
+    return __builtin_shuffle(a, b, index);
+#endif
+}
+
+/* The sum of all lanes: halves added until one number is left, always in the same order. */
+INLINE REAL horizontal_sum(V a)
+{
+    for (INT count = (INT)LANES / 2; count >= 1; count /= 2) {
+        a += shuffle(a, a, widened(lane_numbers()) + count);
+    }
+    return a[0];
+}
+
+/* out[j, i] = x[i, j] for a square block of one vector each way; rows of x from `rows` on count as zeros.
+ *
+ * log2(LANES) rounds of pairwise exchanges: round d swaps the off-diagonal blocks of size d x d. */
+INLINE void transpose_block(REAL *out, int64_t out_stride, const REAL *x, int64_t x_stride, int64_t rows)
+{
+    V block[LANES];
+    if (rows >= LANES) {
+        for (int i = 0; i < (int)LANES; i++) {
+            block[i] = load(x + i * x_stride);
+        }
+    } else {
+        for (int i = 0; i < (int)LANES; i++) {
+            block[i] = i < rows ? load(x + i * x_stride) : (V){0};
+        }
+    }
+#pragma GCC unroll 4
+    for (int distance = (int)LANES / 2; distance >= 1; distance /= 2) {
+        const VI lane = widened(lane_numbers()), upper = (lane & distance) != 0;
+        const VI low = lane + (upper & (VI)splat_integer((INT)(LANES - distance))), high = low + distance;
+#pragma GCC unroll 16
+        for (int i = 0; i < (int)LANES; i++) {
+            if (!(i & distance)) {
+                const V a = block[i], b = block[i + distance];
+                block[i] = shuffle(a, b, low);
+                block[i + distance] = shuffle(a, b, high);
+            }
+        }
+    }
+    for (int j = 0; j < (int)LANES; j++) {
+        store(out + j * out_stride, block[j]);
+    }
+}
+
+#endif
