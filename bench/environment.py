@@ -63,6 +63,17 @@ def prepare(threads: int = 1, pin: bool = True) -> None:
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], target)
 
 
+def asked_threads() -> int:
+    """What the option --threads of this process's command says; it is needed before NumPy loads."""
+    for index, argument in enumerate(sys.argv):
+        value = argument.removeprefix("--threads=")
+        if argument == "--threads" and index + 1 < len(sys.argv):
+            value = sys.argv[index + 1]
+        if value != argument and value.isdigit():
+            return max(1, int(value))
+    return 1
+
+
 def commit() -> str:
     """The commit under measurement, with "+" when the tree has uncommitted changes."""
     try:

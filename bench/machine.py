@@ -1,113 +1,187 @@
-"""What one core of this machine can do: the FMA peak, measured in the same run as everything that is compared with it.
+"""What this machine can do: FMA peak, bandwidth by footprint, the cost of a call; measured in the same run as what is
+compared with it.
 
-    python -m bench.machine
+    python -m bench.machine             one core and two cores at once
+    python -m bench.machine --quick     fewer repeats
 
-The probe is a loop of nothing but fused multiply-adds on independent vector accumulators, written as LLVM vectors and
-compiled for the host, as fastnn's own kernels are. Nothing can be faster; real products reach 80 to 100% of it.
+The probes are in bench/probes.py. A peak is the best of a few short runs: nothing can be faster, and whatever else the
+machine does only lowers it. Bandwidth counts each byte that is read once and each byte that is written once; what a
+cache fetches to fill a line before it is written over is not counted. "update" is the pattern of an optimizer: Adam
+reads four streams (parameter, gradient, two moments) and writes three.
 """
 
-import ctypes
-import functools
+from __future__ import annotations
+
+import argparse
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench import environment
 
 if __name__ == "__main__":
-    environment.prepare()
+    environment.prepare(threads=2)
 
-import llvmlite.binding as llvm
-from llvmlite import ir
+import numpy as np
 
-ACCUMULATORS = 12  # two FMA units with a latency of 4 or 5 cycles need 10; 16 registers hold 12 and the operands
-ROUNDS = 200_000
+from bench import probes, report
+from fastnn.kernels import cpu
 
+SECONDS = 0.002  # of one run of a probe
+ADAM = (4, 3)  # streams that it reads, and how many of them it writes
+USUAL = {"L1": "32K", "L2": "1024K", "L3": "16384K"}  # where the system does not tell
+_UNITS = {"K": 1 << 10, "M": 1 << 20}
 
-def vector_bytes() -> int:
-    """Bytes of the widest vector that the host has."""
-    features = llvm.get_host_cpu_features()
-    return 64 if features.get("avx512f") else 32 if features.get("avx2") else 16
-
-
-def _probe(dtype: str) -> ir.Module:
-    """`void probe(i64 rounds, vector* out)`: every round adds x * y to each accumulator."""
-    scalar = ir.FloatType() if dtype == "float32" else ir.DoubleType()
-    lanes = vector_bytes() // (4 if dtype == "float32" else 8)
-    vector, i64 = ir.VectorType(scalar, lanes), ir.IntType(64)
-    module = ir.Module(name=f"fma_peak_{dtype}")
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [i64, vector.as_pointer()]), name="probe")
-    rounds, out = function.args
-    suffix = f"v{lanes}f{32 if dtype == 'float32' else 64}"
-    fmuladd = ir.Function(module, ir.FunctionType(vector, [vector] * 3), name=f"llvm.fmuladd.{suffix}")
-    entry, loop, done = (function.append_basic_block(name) for name in ("entry", "loop", "done"))
-
-    builder = ir.IRBuilder(entry)
-    pointers = [builder.gep(out, [i64(index)]) for index in range(ACCUMULATORS)]
-    starts = [builder.load(pointer, align=vector_bytes()) for pointer in pointers]
-    builder.branch(loop)
-
-    builder.position_at_end(loop)
-    counter = builder.phi(i64)
-    sums = [builder.phi(vector) for _ in range(ACCUMULATORS)]
-    factor = ir.Constant(vector, [0.5] * lanes)  # x * 0.5 + 0.5 tends to 1: no overflow, no denormals
-    following = [builder.call(fmuladd, [value, factor, factor]) for value in sums]
-    count = builder.add(counter, i64(1))
-    counter.add_incoming(i64(0), entry)
-    counter.add_incoming(count, loop)
-    for value, start, result in zip(sums, starts, following, strict=True):
-        value.add_incoming(start, entry)
-        value.add_incoming(result, loop)
-    builder.cbranch(builder.icmp_signed("<", count, rounds), loop, done)
-
-    builder.position_at_end(done)
-    for result, pointer in zip(following, pointers, strict=True):
-        builder.store(result, pointer, align=vector_bytes())
-    builder.ret_void()
-    return module
+Probe = Callable[..., None]
 
 
-@functools.cache
-def _compiled(dtype: str) -> tuple[llvm.ExecutionEngine, Callable[[int, int], None]]:
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    # Some CPUs make LLVM prefer 32-byte vectors although they have 64: the attribute overrules that.
-    width = vector_bytes() * 8
-    text = str(_probe(dtype)).replace(
-        "\n{", f'\n"prefer-vector-width"="{width}" "min-legal-vector-width"="{width}"\n{{', 1
-    )
-    machine = llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=3
-    )
-    module = llvm.parse_assembly(text)
-    module.verify()
-    engine = llvm.create_mcjit_compiler(module, machine)
-    engine.finalize_object()
-    signature = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_void_p)
-    return engine, signature(engine.get_function_address("probe"))  # the engine owns the code: keep both
+def cache_bytes() -> dict[str, int]:
+    """The size of each level of the data cache."""
+    found = USUAL | environment.cpu()["caches"]
+    return {level: int(found[level][:-1]) * _UNITS[found[level][-1]] for level in USUAL}
 
 
-def fma_peak(dtype: str = "float32", repeats: int = 7) -> float:
-    """FMA peak of one core in GFLOP/s: the best of a few short runs, some 2 ms each."""
-    _, probe = _compiled(dtype)
-    size = vector_bytes()
-    memory = (ctypes.c_char * (size * (ACCUMULATORS + 1)))()
-    address = -(-ctypes.addressof(memory) // size) * size
-    operations = 2 * ROUNDS * ACCUMULATORS * (size // (4 if dtype == "float32" else 8))
-    best = 0.0
-    for _ in range(repeats):
+def footprints() -> dict[str, int]:
+    """Bytes that stay in each level, and some that stay in none; of L3, which may be shared, clearly more than L2."""
+    size = cache_bytes()
+    return {
+        "L1": size["L1"] // 2, "L2": size["L2"] // 2, "L3": min(size["L3"] // 2, 8 * size["L2"]),
+        "memory": 8 * size["L3"],
+    }  # fmt: skip
+
+
+def level_of(size: float) -> str:
+    """The level of the memory that holds that many bytes, some room for others left."""
+    for level, capacity in cache_bytes().items():
+        if size <= 0.9 * capacity:
+            return level
+    return "memory"
+
+
+def _best(run: Callable[[int, int], None], repeats: int, threads: int) -> float:
+    """Seconds of one unit of run(thread, units) with that many threads at once, each doing all units: the best run."""
+    units = 1
+    while True:
         started = time.perf_counter()
-        probe(ROUNDS, address)
-        best = max(best, operations / (time.perf_counter() - started) * 1e-9)
-    return best
+        run(0, units)
+        seconds = time.perf_counter() - started
+        if seconds > 0.3 * SECONDS:
+            break
+        units *= 4
+    units = max(1, round(units * SECONDS / seconds))
+    return min(_together(run, units, threads) for _ in range(repeats)) / units
+
+
+def _together(run: Callable[[int, int], None], units: int, threads: int) -> float:
+    """Seconds from the first start to the last end of the same work in each of the threads."""
+    if threads == 1:
+        started = time.perf_counter()
+        run(0, units)
+        return time.perf_counter() - started
+    barrier = threading.Barrier(threads)
+    spans: list[tuple[float, float]] = []
+
+    def work(thread: int) -> None:
+        barrier.wait()
+        started = time.perf_counter()
+        run(thread, units)
+        spans.append((started, time.perf_counter()))
+
+    workers = [threading.Thread(target=work, args=(thread,)) for thread in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return max(end for _, end in spans) - min(start for start, _ in spans)
+
+
+def _zeros(size: int) -> tuple[np.ndarray[Any, Any], int]:
+    """Memory that has been written to once, and the address of its first cache line."""
+    memory = np.empty(size + 64, np.uint8)
+    memory[...] = 0
+    return memory, -(-memory.ctypes.data // 64) * 64
+
+
+def fma_peak(dtype: str = "float32", repeats: int = 7, width: int | None = None, threads: int = 1) -> float:
+    """FMA peak in GFLOP/s of one core, or of several at once.
+
+    width   bytes of the vectors; None: those that fastnn's kernels use, which FASTNN_ISA may have narrowed
+    """
+    width = cpu.vector_bytes() if width is None else width
+    probe, lanes = probes.fma(dtype, width), width // (4 if dtype == "float32" else 8)
+    memory = [_zeros(width * probes.ACCUMULATORS) for _ in range(threads)]
+    seconds = _best(lambda thread, units: probe(1000 * units, memory[thread][1]), repeats, threads)
+    return threads * 2 * 1000 * probes.ACCUMULATORS * lanes / seconds * 1e-9
+
+
+def bandwidth(size: float, reads: int = 1, writes: int = 0, repeats: int = 7, threads: int = 1) -> float:
+    """GB/s, written bytes counted again, of passes over `reads` streams that have that many bytes together, of which
+    `writes` are updated in place; several threads share them out evenly."""
+    width = probes.host_vector_bytes()
+    turn = probes.UNROLLED if writes else probes.READ_AT_ONCE // reads
+    vectors = max(turn, -(-int(size) // (threads * reads * width * turn)) * turn)
+    # Streams that lie a multiple of 4096 bytes apart would disturb each other's loads and stores.
+    stride = -(-vectors * width // 4096) * (4096 // width) + 5 * 64 // width
+    probe = probes.memory(width, reads, writes)
+    memory = [_zeros((stride * reads + probes.READ_AT_ONCE) * width) for _ in range(threads)]
+    seconds = _best(lambda thread, units: probe(units, vectors, stride, memory[thread][1]), repeats, threads)
+    return threads * vectors * width * (reads + writes) / seconds * 1e-9
+
+
+def call_nanoseconds(repeats: int = 7) -> float:
+    """Nanoseconds of a call from Python of a native function with one argument that does nothing, by ctypes."""
+    probe, (memory, address) = probes.empty(), _zeros(64)
+
+    def run(_: int, units: int, kept: object = memory) -> None:
+        for _ in range(units):
+            probe(address)
+
+    return 1e9 * _best(run, repeats, 1)
+
+
+def measure(repeats: int, threads: int = 1) -> dict[str, Any]:
+    """All that bench.machine prints, for that many cores at once."""
+    widths = sorted({32, probes.host_vector_bytes()} if probes.host_vector_bytes() > 16 else {16})
+    peaks = {
+        dtype: {str(width): fma_peak(dtype, repeats, width, threads) for width in widths}
+        for dtype in ("float32", "float64")
+    }
+    found = footprints()
+    return {
+        "peaks": peaks,
+        "read": {level: bandwidth(size, 1, 0, repeats, threads) for level, size in found.items()},
+        "update": {level: bandwidth(size, *ADAM, repeats, threads) for level, size in found.items()},
+    }
 
 
 def main() -> int:
-    print(environment.describe(environment.header()))
-    for dtype in ("float32", "float64"):
-        print(f"FMA peak of one core, {dtype}, {vector_bytes()}-byte vectors: {fma_peak(dtype, 25):.0f} GFLOP/s")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="5 repeats instead of 25")
+    parser.add_argument("--save", action="store_true", help="write the JSON also for --quick")
+    arguments = parser.parse_args()
+    header = environment.header(threads=2)
+    print(environment.describe(header))
+    repeats, usable = 5 if arguments.quick else 25, environment.cpu()["usable"]
+    cores = {threads: measure(repeats, threads) for threads in (1, 2) if threads <= usable}
+    call = call_nanoseconds(repeats)
+    rows = []
+    for dtype, peaks in cores[1]["peaks"].items():
+        for width in peaks:
+            label = f"FMA peak, {dtype}, {width}-byte vectors, GFLOP/s"
+            rows.append([label, *(report.number(found["peaks"][dtype][width]) for found in cores.values())])
+    for what in ("read", "update"):
+        for level, size in footprints().items():
+            label = f"{what}, {level} ({size >> 10:,} KiB), GB/s"
+            rows.append([label, *(report.number(found[what][level]) for found in cores.values())])
+    print("\n" + report.table(["", "1 core", "2 cores"][: len(cores) + 1], rows))
+    print(f"\nan empty native call from Python: {call:.0f} ns")
+    if arguments.save or not arguments.quick:
+        payload = {"footprints": footprints(), "cores": {str(n): found for n, found in cores.items()}, "call": call}
+        print(f"saved {report.save('machine', header, payload).relative_to(environment.ROOT)}")
     return 0
 
 

@@ -27,8 +27,9 @@ class Network:
     dropout      rate behind every hidden layer
     target       least NumPy time / fastnn time that the project promises for this row; 0: none
     jax_target   the same for JAX's scan
-    group        "table": the promised rows; "odd": odd widths and batches beside their even neighbours; "width":
-                 one width throughout; "large": beyond the caches, slow
+    neighbour    a network whose widths or batch are whole vectors, timed beside this one, whose are not
+    group        "table": the promised rows; "odd": odd widths and batches; "width": one width throughout; "large":
+                 beyond the caches, slow
     """
 
     widths: tuple[int, ...]
@@ -42,6 +43,7 @@ class Network:
     target: float = 0.0
     jax_target: float = 1.0
     group: str = "table"
+    neighbour: Network | None = None
 
     @property
     def name(self) -> str:
@@ -62,9 +64,22 @@ class Network:
         return 2 * self.batch_rows * (3 * sum(products) - products[0])
 
     @property
+    def flops_of_largest(self) -> int:
+        """Those of its largest product."""
+        return 2 * self.batch_rows * max(fan_in * fan_out for fan_in, fan_out in pairwise(self.widths))
+
+    @property
     def parameters(self) -> int:
         pairs = pairwise(self.widths)
         return sum((fan_in + 1) * fan_out for fan_in, fan_out in pairs) + 2 * sum(self.widths[1:-1]) * self.batchnorm
+
+
+_WIDTHS = (8, 16, 32, 64, 128, 256)
+
+
+def _equal(width: int, batch: int = 128) -> Network:
+    """Four equal layers: inputs and three dense layers."""
+    return Network((width,) * 4, batch, group="width")
 
 
 NETWORKS = (
@@ -86,7 +101,9 @@ NETWORKS = (
     Network((64, 128, 64, 10), 31, group="odd"),
     Network((65, 127, 63, 10), 32, group="odd"),
     Network((65, 127, 63, 10), 127, group="odd"),
-    *(Network((width,) * 4, 128, group="width") for width in (8, 16, 32, 64, 128, 256)),
+    *(_equal(width) for width in _WIDTHS),
+    *(replace(_equal(width - 1), group="odd", neighbour=_equal(width)) for width in _WIDTHS),
+    *(replace(_equal(width, 127), group="odd", neighbour=_equal(width)) for width in _WIDTHS),
     Network((2048, 4096, 4096, 1000), 256, group="large"),
 )
 

@@ -33,6 +33,11 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:,.{max(digits - whole, 0)}f}" if abs(value) >= 0.01 else f"{value:.{digits}g}"
 
 
+def percent(value: float | None) -> str:
+    """A share of one in whole percent; "-" for None."""
+    return "-" if value is None else f"{value:.0%}"
+
+
 def save(name: str, header: dict[str, Any], payload: dict[str, Any]) -> Path:
     """Write bench/results/<name>-<date>-<commit>.json and return its path."""
     RESULTS.mkdir(exist_ok=True)

@@ -1,12 +1,15 @@
-"""Microseconds per training step (gather, forward, loss, backward, Adam) of fastnn and its peers.
+"""Microseconds per training step (gather, forward, loss, backward, Adam) of fastnn's kernel sets and their peers.
 
     python -m bench.steps                 all rows but the largest network
     python -m bench.steps --quick         fewer rounds
-    python -m bench.steps -k 64-128       rows and groups whose name contains the text; -k large adds the largest
+    python -m bench.steps -k 64-128       rows whose name contains the text, or of a group (table, odd, width, large)
+    python -m bench.steps --no-peers      only NumPy and fastnn
+    python -m bench.steps --threads 2     networks with products of 10 MFLOP and more, and the full batch, on two cores
 
 Every candidate starts from the same weights and walks the rows in the same order. Before anything is timed, each must
 reproduce the losses of the NumPy baseline over 20 steps in float64 (dropout off) and in the row's own dtype; a row
-whose answers disagree is not timed and makes the run fail. Then the candidates take turns in one process on one thread.
+whose answers disagree is not timed and makes the run fail. Then the candidates take turns in one process, all with the
+same number of threads.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import argparse
 import importlib.util
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,11 +26,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench import environment
 
 if __name__ == "__main__":
-    environment.prepare()
+    environment.prepare(environment.asked_threads())
 
 import numpy as np
 
-from bench import machine, report, timing
+from bench import machine, native, report, timing
 from bench.networks import NETWORKS, Network, Problem, problem
 
 CHECKED_STEPS = 20
@@ -46,13 +50,17 @@ class Candidate(Protocol):
 Maker = Callable[[Problem], Candidate]
 
 
-def makers(network: Network, backend: str, peers: bool) -> dict[str, Maker]:
-    """What takes part in a row, by column name; NumPy, the judge, first."""
+def makers(network: Network, sets: list[str], threads: int, peers: bool) -> dict[str, Maker]:
+    """What takes part in a row, by column name: NumPy, the judge, first; then fastnn's kernel sets."""
     from bench.baselines.fastnn_mlp import FastnnMLP
     from bench.baselines.numpy_mlp import NumpyMLP
 
-    found: dict[str, Maker] = {"NumPy": NumpyMLP, "fastnn": lambda p: FastnnMLP(p, backend)}
-    if not peers:
+    found: dict[str, Maker] = {"NumPy": NumpyMLP}
+    for name in sets:
+        found[name] = partial(FastnnMLP, backend=name, threads=threads)
+        if threads > 1:
+            found[f"{name}, 1 thread"] = partial(FastnnMLP, backend=name)
+    if not peers or network.group != "table":
         return found
     if importlib.util.find_spec("sklearn"):
         from bench.baselines import sklearn_mlp
@@ -62,13 +70,13 @@ def makers(network: Network, backend: str, peers: bool) -> dict[str, Maker]:
     if importlib.util.find_spec("torch"):
         from bench.baselines.torch_mlp import TorchMLP
 
-        found["torch"] = lambda p: TorchMLP(p, fused=False)
-        found["torch fused"] = lambda p: TorchMLP(p, fused=True)
+        found["torch"] = partial(TorchMLP, fused=False)
+        found["torch fused"] = partial(TorchMLP, fused=True)
     if importlib.util.find_spec("jax"):
         from bench.baselines.jax_mlp import JaxMLP
 
-        found["JAX jit"] = lambda p: JaxMLP(p, scan=False)
-        found["JAX scan"] = lambda p: JaxMLP(p, scan=True)
+        found["JAX jit"] = partial(JaxMLP, scan=False)
+        found["JAX scan"] = partial(JaxMLP, scan=True)
     return found
 
 
@@ -112,34 +120,65 @@ def timed(candidate: Candidate, order: np.ndarray) -> Callable[[int], None]:
     return run
 
 
-def measure(network: Network, rounds: int, backend: str, peers: bool) -> dict[str, Any]:
+def floor(network: Network, threads: int) -> dict[str, float]:
+    """What no step can be faster than: its products at the FMA peak, then Adam's bytes at the bandwidth of updates in
+    the memory that holds parameters, gradients and moments; both measured now."""
+    peak = machine.fma_peak(network.dtype, threads=threads)
+    streams, written = machine.ADAM
+    vector = network.parameters * np.dtype(network.dtype).itemsize
+    bandwidth = machine.bandwidth(streams * vector, streams, written, threads=threads)
+    seconds = network.flops / peak * 1e-9 + (streams + written) * vector / bandwidth * 1e-9
+    return {"peak": peak, "footprint": streams * vector, "bandwidth": bandwidth, "floor": seconds}
+
+
+def measure(network: Network, rounds: int, sets: list[str], threads: int, peers: bool) -> dict[str, Any]:
     """Check and time one row."""
     data = problem(network)
-    made = makers(network, backend, peers)
-    row: dict[str, Any] = {"name": network.name, "group": network.group, "flops": network.flops}
+    made = makers(network, sets, threads, peers)
+    row: dict[str, Any] = {"name": network.name, "group": network.group, "flops": network.flops, "backend": sets[-1]}
     row["wrong"] = disagreements(data, made)
     if row["wrong"]:
         return row
     candidates = {name: make(data) for name, make in made.items()}
+    orders = dict.fromkeys(candidates, data)
+    if network.neighbour is not None:
+        for name in sets:
+            orders[f"{name} beside"] = beside = problem(network.neighbour)
+            candidates[f"{name} beside"] = made[name](beside)
     # Long enough that a call's own cost vanishes, short enough for memory.
     longest = max(candidate.chunk for candidate in candidates.values())
-    order = data.order(max(longest, int(np.clip(4_000_000_000 // network.flops, 16, 16_384))))
+    steps = max(longest, int(np.clip(4_000_000_000 // network.flops, 16, 16_384)))
+    before = floor(network, threads)
     found = timing.interleaved(
-        {name: timed(candidate, order) for name, candidate in candidates.items()},
+        {name: timed(candidate, orders[name].order(steps)) for name, candidate in candidates.items()},
         rounds,
         {name: candidate.chunk for name, candidate in candidates.items()},
     )
     row["seconds"] = {name: result.median for name, result in found.items()}
     row["best"] = {name: result.best for name, result in found.items()}
     row["disturbed"] = {name: result.disturbed for name, result in found.items()}
-    row["peak"] = machine.fma_peak(network.dtype)
-    row["fraction_of_peak"] = network.flops / found["fastnn"].median * 1e-9 / row["peak"]
-    row["numpy_ratio"] = found["NumPy"].median / found["fastnn"].median
-    row["target"] = network.target
-    if "JAX scan" in found:
-        row["jax_ratio"] = found["JAX scan"].median / found["fastnn"].median
-        row["jax_target"] = network.jax_target
+    row |= min(before, floor(network, threads), key=lambda found: found["floor"])
+    row["fastnn"] = {name: compared(row, name) for name in sets}
+    row["c/numba"] = native.ratio(row["seconds"])
+    row |= row["fastnn"][row["backend"]] | {"target": network.target, "jax_target": network.jax_target}
     return row
+
+
+def compared(row: dict[str, Any], name: str) -> dict[str, float]:
+    """The speed of one of fastnn's kernel sets beside what a row holds of others."""
+    seconds = row["seconds"]
+    found = {
+        "fraction_of_peak": row["flops"] / seconds[name] * 1e-9 / row["peak"],
+        "fraction_of_floor": row["floor"] / seconds[name],
+        "numpy_ratio": seconds["NumPy"] / seconds[name],
+    }
+    others = {"jax_ratio": "JAX scan", "over_neighbour": f"{name} beside", "speedup": f"{name}, 1 thread"}
+    for what, other in others.items():
+        if other in seconds:
+            found[what] = seconds[other] / seconds[name]
+    if "over_neighbour" in found:
+        found["over_neighbour"] = 1 / found["over_neighbour"]
+    return found
 
 
 def missed(row: dict[str, Any]) -> list[str]:
@@ -152,58 +191,81 @@ def missed(row: dict[str, Any]) -> list[str]:
     return broken
 
 
-COLUMNS = ("NumPy", "sklearn", "torch", "torch fused", "JAX jit", "JAX scan", "fastnn")
+PEERS = ("NumPy", "sklearn", "torch", "torch fused", "JAX jit", "JAX scan")
+LABELS = {
+    "fraction_of_peak": "of peak", "fraction_of_floor": "of floor", "numpy_ratio": "NumPy/", "jax_ratio": "JAX scan/",
+    "over_neighbour": "/even", "speedup": "1 thread/",
+}  # fmt: skip
+LEGEND = (
+    "of floor: the step's floor (products at the FMA peak, Adam's bytes at the bandwidth of that footprint) over its "
+    "time\nNumPy/: NumPy's time over fastnn's; /even: fastnn's over that of the network of whole vectors beside it; "
+    "c/numba: times"
+)
 
 
-def cells(row: dict[str, Any]) -> list[str]:
-    if row["wrong"]:
-        what = ", ".join(f"{name} off by {difference:.1e}" for name, difference in row["wrong"].items())
-        return [f"{row['name']}  ANSWERS DISAGREE: {what}", *[""] * (len(COLUMNS) + 4)]
-    times = []
-    for name in COLUMNS:
-        seconds = row["seconds"].get(name)
-        times.append(report.number(seconds and seconds * 1e6) + timing.mark(row["disturbed"].get(name, 0)))
-    ratio = f"{row['numpy_ratio']:.2f}" + (f" ({row['target']:g})" if row["target"] else "")
-    jax = f"{row['jax_ratio']:.2f}" if "jax_ratio" in row else "-"
-    verdict = ", ".join(missed(row))
-    return [row["name"], *times, f"{row['fraction_of_peak']:.0%}", ratio, jax, f"missed: {verdict}" if verdict else ""]
+def table(rows: list[dict[str, Any]], sets: list[str]) -> str:
+    """The rows as text: times of everybody, then what each kernel set reaches."""
+    measured = [row for row in rows if not row["wrong"]]
+    peers = [name for name in PEERS if any(name in row["seconds"] for row in measured)]
+    reached = [what for what in LABELS if any(what in row["fastnn"][name] for row in measured for name in sets)]
+    headings = ["network, batch (us per step)", *peers, *sets, "floor"]
+    headings += [f"{LABELS[what]}{' ' if LABELS[what][-1] != '/' else ''}{name}" for what in reached for name in sets]
+    headings += ["c/numba", ""]
+    lines = []
+    for row in rows:
+        if row["wrong"]:
+            what = ", ".join(f"{name} off by {difference:.1e}" for name, difference in row["wrong"].items())
+            lines.append([f"{row['name']}  ANSWERS DISAGREE: {what}", *[""] * (len(headings) - 1)])
+            continue
+        cells = [row["name"]]
+        for name in (*peers, *sets):
+            seconds = row["seconds"].get(name)
+            cells.append(report.number(seconds and seconds * 1e6) + timing.mark(row["disturbed"].get(name, 0)))
+        cells.append(report.number(row["floor"] * 1e6))
+        for what in reached:
+            form = report.percent if what.startswith("fraction") else report.number
+            cells += [form(row["fastnn"][name].get(what)) for name in sets]
+        broken = ", ".join(missed(row))
+        lines.append([*cells, report.number(row["c/numba"]), f"missed: {broken}" if broken else ""])
+    return report.table(headings, lines)
 
 
-def show(rows: list[dict[str, Any]]) -> str:
-    headings = ["network, batch (us per step)", *COLUMNS, "of peak", "NumPy/fastnn (goal)", "JAX scan/fastnn", ""]
-    return report.table(headings, [cells(row) for row in rows])
-
-
-def selected(text: str) -> list[Network]:
-    if not text:
-        return [network for network in NETWORKS if network.group != "large"]
-    return [network for network in NETWORKS if text in network.name or text == network.group]
+def selected(text: str, threads: int) -> list[Network]:
+    if text:
+        return [network for network in NETWORKS if text in network.name or text == network.group]
+    if threads > 1:  # where there is something to share out
+        return [n for n in NETWORKS if n.group == "table" and (n.flops_of_largest >= 10e6 or not n.batch)]
+    return [network for network in NETWORKS if network.group != "large"]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="5 rounds instead of 15")
-    parser.add_argument("-k", default="", metavar="TEXT", help="only rows whose name contains this, or of this group")
-    parser.add_argument("--backend", default="auto", help="fastnn's backend")
+    parser.add_argument("-k", default="", metavar="TEXT", help="only rows whose name contains this, or of a group")
+    native.add_option(parser)
+    parser.add_argument("--threads", type=int, default=1, help="threads of a step; 2: only networks with work for them")
     parser.add_argument("--no-peers", action="store_true", help="only NumPy and fastnn")
     parser.add_argument("--save", action="store_true", help="write the JSON also for --quick or -k")
     arguments = parser.parse_args()
 
-    networks = selected(arguments.k)
+    networks, threads = selected(arguments.k, arguments.threads), arguments.threads
     if not networks:
         parser.error(f"-k {arguments.k!r}: no row's name contains that; rows: {'; '.join(n.name for n in NETWORKS)}")
-    header = environment.header()
+    sets = native.kernel_sets(arguments.backend)
+    header = environment.header(threads)
     print(environment.describe(header))
-    peaks = {dtype: machine.fma_peak(dtype, 25) for dtype in ("float32", "float64")}
-    print("FMA peak of one core, GFLOP/s: " + ", ".join(f"{dtype} {peak:.0f}" for dtype, peak in peaks.items()))
+    peaks = {dtype: machine.fma_peak(dtype, 25, threads=threads) for dtype in ("float32", "float64")}
+    cores = "one core" if threads == 1 else f"{threads} cores"
+    print(f"FMA peak of {cores}, GFLOP/s: " + ", ".join(f"{dtype} {peak:.0f}" for dtype, peak in peaks.items()))
     rows = []
     for number, network in enumerate(networks, 1):
         print(f"[{number}/{len(networks)}] {network.name}", file=sys.stderr, flush=True)
-        rows.append(measure(network, 5 if arguments.quick else 15, arguments.backend, not arguments.no_peers))
-    print("\n" + show(rows))
-    print(f"\n{timing.LEGEND}")
+        rows.append(measure(network, 5 if arguments.quick else 15, sets, threads, not arguments.no_peers))
+    print(f"\n{table(rows, sets)}\n\n{LEGEND}\n{timing.LEGEND}")
     if arguments.save or not (arguments.quick or arguments.k):
-        print(f"saved {report.save('steps', header, {'peaks': peaks, 'rows': rows}).relative_to(environment.ROOT)}")
+        name = "steps" if threads == 1 else f"steps_{threads}_threads"
+        saved = report.save(name, header, {"peaks": peaks, "sets": sets, "rows": rows})
+        print(f"saved {saved.relative_to(environment.ROOT)}")
     return 1 if any(row["wrong"] for row in rows) else 0
 
 

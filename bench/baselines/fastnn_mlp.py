@@ -38,7 +38,7 @@ class FastnnMLP:
 
     chunk = 1
 
-    def __init__(self, problem: Problem, backend: str = "auto") -> None:
+    def __init__(self, problem: Problem, backend: str = "auto", threads: int = 1) -> None:
         network = problem.network
         self.full = network.batch == 0
         self.trainer = fnn.Trainer(
@@ -46,12 +46,12 @@ class FastnnMLP:
             loss=network.loss,
             optimizer=fnn.Adam(lr=LEARNING_RATE),
             batch_size=network.batch_rows,
+            threads=threads,
             backend=backend,
         )
-        self.X, self.y = problem.X, problem.y
         self.bound = self.trainer.bind(problem.X, problem.y)
 
     def run(self, order: np.ndarray) -> np.ndarray:
         if self.full:
-            return np.asarray(self.trainer.run(self.X, self.y, steps=len(order)))
+            return np.asarray(self.bound.run_full(len(order)))
         return np.asarray(self.bound.run(order))

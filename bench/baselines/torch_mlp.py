@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import torch
 from torch import nn
@@ -27,7 +29,7 @@ class TorchMLP:
     chunk = 1
 
     def __init__(self, problem: Problem, fused: bool) -> None:
-        torch.set_num_threads(1)
+        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
         network = problem.network
         self.full = network.batch == 0
         self.X = torch.from_numpy(problem.X)
