@@ -6,7 +6,6 @@ Calls are made by the native loop, many at once, as training makes them; Python'
 from __future__ import annotations
 
 import argparse
-import ctypes
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +13,9 @@ from typing import Any
 import numpy as np
 
 from fastnn import Trainer
-from fastnn.kernels import Operation, backends, objects
-from fastnn.kernels.table import argument_words
-from fastnn.plan.arena import Ref
-from fastnn.plan.plan import Call
+from fastnn.kernels import Operation, backends
+from fastnn.plan.arena import Layout, Ref
+from fastnn.plan.plan import Call, Plan
 from fastnn.plan.program import Program
 from fastnn.plan.runner import Column, Passes
 
@@ -45,21 +43,43 @@ def ratio(values: Mapping[str, float | None]) -> float | None:
     return None if c is None or numba is None else c / numba
 
 
-def kernel_calls(kernel_set: str, entry: Operation, dtype: str, arguments: Mapping[str, Any]) -> Run:
-    """Calls of a kernel on these arrays, as many as asked for, without Python between them."""
-    words = argument_words(entry, arguments)
-    kernels = np.array([backends.kernel_address(kernel_set, entry.name, dtype)], np.int64)
-    starts, places = np.zeros(1, np.int64), np.zeros(0, np.int64)
-    table = np.tile(np.array([0, 1], np.int64), (PASSES, 1))  # each pass: the calls [0, 1)
-    pointer = ctypes.c_void_p
-    loop = objects.function("loop", "int64", *[pointer] * 4, ctypes.c_int64, pointer, ctypes.c_int64)
+def one_call(kernel_set: str, entry: Operation, dtype: str, arguments: Mapping[str, Any]) -> tuple[Run, dict[str, Any]]:
+    """A plan of one operation on copies of these arrays, laid out as plans do: runs it as often as asked for.
 
-    def run(count: int, kept: object = arguments) -> None:  # the default keeps the arrays alive
+    Also returned: the arguments with the copies. NaN is in what is only written, and in the padding.
+    """
+    layout, refs = Layout(), dict[str, Ref]()
+    for array in entry.arrays:
+        value = arguments[array.name]
+        if value is None:
+            continue
+        value = value.T if array.transposed else value
+        if value.ndim == 1:
+            slot = layout.vector(array.name, len(value), value.dtype)
+        else:
+            slot = layout.matrix(array.name, value.shape[0], value.shape[1], value.dtype)
+        refs[array.name] = Ref("operands", slot, transposed=array.transposed)
+    arena = layout.allocate()
+    arena[...] = 0xFF  # NaN and -1: neither old values nor the padding may matter
+    views = {name: ref.view({"operands": arena}) for name, ref in refs.items()}
+    for array in entry.arrays:
+        if array.access != "writes" and array.name in views:
+            views[array.name][...] = arguments[array.name]
+    rows = entry.size_of(arguments).get("B", 1)
+    plan = Plan("one operation", np.dtype(dtype), rows)
+    plan.add(entry.name, "", {**arguments, **refs})
+    return _repeated(Program(plan, {"operands": arena}, kernel_set), 0, 1, rows, {}), {**arguments, **views}
+
+
+def _repeated(program: Program, first: int, last: int, rows: int, given: Mapping[str, Column]) -> Run:
+    """Runs the calls [first, last) of a program, as often as asked for, each time with the same operands."""
+    calls = np.tile(np.array([first, last], np.int64), (PASSES, 1))
+    counts = np.full(PASSES, rows, np.int64)
+
+    def run(count: int) -> None:
         for done in range(0, count, PASSES):
-            loop(
-                words.ctypes.data, kernels.ctypes.data, starts.ctypes.data, places.ctypes.data, 0,
-                table.ctypes.data, min(PASSES, count - done),
-            )  # fmt: skip
+            some = min(PASSES, count - done)
+            program.runner.run(Passes(calls[:some], counts[:some], dict(given)))
 
     return run
 
@@ -98,13 +118,4 @@ class PlanCalls:
 
     def run(self, first: int, last: int) -> Run:
         """Runs the calls [first, last), as often as asked for."""
-        calls = np.tile(np.array([first, last], np.int64), (PASSES, 1))
-        rows = np.full(PASSES, self.rows, np.int64)
-        given = dict(self.given)
-
-        def run(count: int) -> None:
-            for done in range(0, count, PASSES):
-                some = min(PASSES, count - done)
-                self.program.runner.run(Passes(calls[:some], rows[:some], given))
-
-        return run
+        return _repeated(self.program, first, last, self.rows, self.given)
