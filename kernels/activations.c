@@ -7,8 +7,7 @@ KERNEL(relu_forward)
     const int64_t F = next_integer(&words), B = next_integer(&words);
     for (int64_t f = 0; f < F; f++) {
         for (int64_t b = 0; b < B; b += LANES) {
-            const V value = load(row_of(x, f) + b);
-            store(row_of(y, f) + b, choose(value < 0, (V){0}, value)); /* NaN < 0 is false: NaN stays */
+            store(row_of(y, f) + b, greater_of((V){0}, load(row_of(x, f) + b))); /* NaN stays */
         }
     }
 }

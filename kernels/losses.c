@@ -15,8 +15,7 @@ KERNEL(cross_entropy)
         const VI label = widened(load_integers(labels + b)), valid = lanes_below(B - b);
         V top = load(z.data + b);
         for (int64_t c = 1; c < C; c++) {
-            const V value = load(row_of(z, c) + b);
-            top = choose(value > top, value, top);
+            top = greater_of(load(row_of(z, c) + b), top);
         }
         V partition = {0}, wanted = {0};
         for (int64_t c = 0; c < C; c++) {
@@ -69,7 +68,7 @@ KERNEL(bce)
             const VI valid = lanes_below(B - b);
             const V x = load(row_of(z, c) + b), t = load(row_of(targets, c) + b);
             const V e = exp_nonpositive(-absolute(x));
-            const V term = fmadd(-x, t, choose(x < 0, (V){0}, x)) + log1p_unit(e);
+            const V term = fmadd(-x, t, greater_of((V){0}, x)) + log1p_unit(e);
             total += choose(valid, term, (V){0});
             const V sigmoid = choose(x < 0, e, splat(1)) / (e + 1);
             store(row_of(dz, c) + b, choose(valid, (sigmoid - t) * (REAL)scale, (V){0}));

@@ -39,57 +39,49 @@ typedef struct {
     REAL floor, c0, c1, c2;
 } Product;
 
-INLINE V finish(const Product *t, V value, int64_t row, int64_t vector)
-{
-    if (t->derivative == NOTHING) {
-        const V low = splat(t->floor);
-        return choose(value < low, low, value); /* false for NaN, which thereby stays what it is */
-    }
-    const V h = load(t->h + row * t->h_row + vector * LANES);
-    if (t->derivative == WHERE_POSITIVE) {
-        return choose(h > 0, value, (V){0});
-    }
-    return value * fmadd(fmadd(splat(t->c2), h, splat(t->c1)), h, splat(t->c0));
-}
+/* Loops over a tile, unrolled so that sums[i][j] are registers; that over the terms is not, for it would spill them. */
+#define EACH_ROW _Pragma("GCC unroll 8") for (int i = 0; i < rows; i++)
+#define EACH_VECTOR _Pragma("GCC unroll 3") for (int j = 0; j < vectors; j++)
+#define EACH_TERM _Pragma("GCC unroll 1") for (int64_t k = p->K; k > 0; k--)
 
 /* One tile of `rows` x `vectors`, both known when it is compiled. */
-INLINE void tile(const Product *t, const int rows, const int vectors)
+INLINE void tile(const Product *p, const int rows, const int vectors)
 {
     V sums[MAX_ROWS][MAX_VECTORS];
-#pragma GCC unroll 8
-    for (int i = 0; i < rows; i++) {
-#pragma GCC unroll 3
-        for (int j = 0; j < vectors; j++) {
-            sums[i][j] = t->accumulate ? load(t->c + i * t->c_row + j * LANES) : (V){0};
-        }
+    if (p->accumulate) {
+        EACH_ROW EACH_VECTOR sums[i][j] = load(p->c + i * p->c_row + j * LANES);
+    } else {
+        EACH_ROW EACH_VECTOR sums[i][j] = (V){0};
     }
-    const REAL *a = t->a, *b = t->b;
-    const int64_t a_row = t->a_row, a_k = t->a_k, b_k = t->b_k;
-#pragma GCC unroll 1
-    for (int64_t k = t->K; k > 0; k--) {
+    const REAL *a = p->a, *b = p->b;
+    const int64_t a_row = p->a_row, a_k = p->a_k, b_k = p->b_k;
+    EACH_TERM {
         V column[MAX_VECTORS];
-#pragma GCC unroll 3
-        for (int j = 0; j < vectors; j++) {
-            column[j] = load(b + j * LANES);
-        }
-#pragma GCC unroll 8
-        for (int i = 0; i < rows; i++) {
+        EACH_VECTOR column[j] = load(b + j * LANES);
+        EACH_ROW {
             const V factor = splat(a[i * a_row]);
-#pragma GCC unroll 3
-            for (int j = 0; j < vectors; j++) {
-                sums[i][j] = fmadd(factor, column[j], sums[i][j]);
-            }
+            EACH_VECTOR sums[i][j] = fmadd(factor, column[j], sums[i][j]);
         }
         a += a_k;
         b += b_k;
     }
-#pragma GCC unroll 8
-    for (int i = 0; i < rows; i++) {
-#pragma GCC unroll 3
-        for (int j = 0; j < vectors; j++) {
-            store(t->c + i * t->c_row + j * LANES, finish(t, sums[i][j], i, j));
+    __asm__ volatile("" ::: "memory"); /* what follows must not take registers from the loop above */
+    const int64_t derivative = p->derivative, h_row = p->h_row, c_row = p->c_row;
+    const REAL *const h = p->h;
+    REAL *const c = p->c;
+    if (derivative == WHERE_POSITIVE) {
+        EACH_ROW EACH_VECTOR sums[i][j] = choose(load(h + i * h_row + j * LANES) > 0, sums[i][j], (V){0});
+    } else if (derivative == QUADRATIC) {
+        const V c0 = splat(p->c0), c1 = splat(p->c1), c2 = splat(p->c2);
+        EACH_ROW EACH_VECTOR {
+            const V y = load(h + i * h_row + j * LANES);
+            sums[i][j] *= fmadd(fmadd(c2, y, c1), y, c0);
         }
+    } else {
+        const V low = splat(p->floor);
+        EACH_ROW EACH_VECTOR sums[i][j] = greater_of(low, sums[i][j]); /* NaN stays */
     }
+    EACH_ROW EACH_VECTOR store(c + i * c_row + j * LANES, sums[i][j]);
 }
 
 #define TILE(rows, vectors)                                                                   \

@@ -92,7 +92,7 @@ INLINE V vector_exp(V x)
 {
     const V low = splat(EXP_LOW), high = splat(EXP_HIGH);
     V shifted;
-    const V e = reduce(choose(x < low, low, choose(x > high, high, x)), &shifted);
+    const V e = reduce(greater_of(low, lesser_of(high, x)), &shifted);
     const VI n = bits(shifted) - bits(splat(ROUND_MAGIC));
     const VI half = n >> 1; /* 2**n as two factors: n itself may lie outside the normal range */
     const V first = power_of_two(half);
@@ -105,7 +105,7 @@ INLINE V exp_nonpositive(V x)
 {
     const V low = splat(EXP_NORMAL);
     V shifted;
-    const V e = reduce(choose(x < low, low, x), &shifted);
+    const V e = reduce(greater_of(low, x), &shifted);
     const V scale = power(shifted);
     return choose(x < low, (V){0}, fmadd(scale, e, scale));
 }
@@ -139,7 +139,7 @@ INLINE V vector_tanh(V x)
 {
     const V a = absolute(x), one = splat(TANH_ONE);
     V shifted;
-    const V e = reduce(choose(a > one, one, a) * 2, &shifted);
+    const V e = reduce(lesser_of(one, a) * 2, &shifted);
     const V scale = power(shifted);
     const V t = fmadd(scale, e, scale - 1);
     const V y = t / (t + 2);

@@ -95,14 +95,39 @@ INLINE V square_root(V a)
 #endif
 }
 
-/* a where the mask is set, b elsewhere; a comparison of vectors is such a mask, false for NaN. */
+/* a where the mask is set, b elsewhere; a comparison of vectors is such a mask, false for NaN. (GCC has no `mask ? a : b`
+ * in C, and makes branches of a loop over lanes where a function is long; of this it makes masked moves or blends.) */
 INLINE V choose(VI mask, V a, V b)
 {
-    V chosen; /* GCC makes one masked move of this loop; it has no `mask ? a : b` in C */
-    for (int i = 0; i < (int)LANES; i++) {
-        chosen[i] = mask[i] ? a[i] : b[i];
-    }
-    return chosen;
+    return (V)((mask & (VI)a) | (~mask & (VI)b));
+}
+
+/* a where a > b, else b: what the CPU calls the maximum. b where one is NaN. */
+INLINE V greater_of(V a, V b)
+{
+#if VECTOR_BYTES == 64
+    return sizeof(REAL) == 4 ? (V)_mm512_max_ps((__m512)a, (__m512)b) : (V)_mm512_max_pd((__m512d)a, (__m512d)b);
+#elif VECTOR_BYTES == 32
+    return sizeof(REAL) == 4 ? (V)_mm256_max_ps((__m256)a, (__m256)b) : (V)_mm256_max_pd((__m256d)a, (__m256d)b);
+#elif defined(__SSE2__)
+    return sizeof(REAL) == 4 ? (V)_mm_max_ps((__m128)a, (__m128)b) : (V)_mm_max_pd((__m128d)a, (__m128d)b);
+#else
+    return choose(a > b, a, b);
+#endif
+}
+
+/* a where a < b, else b. b where one is NaN. */
+INLINE V lesser_of(V a, V b)
+{
+#if VECTOR_BYTES == 64
+    return sizeof(REAL) == 4 ? (V)_mm512_min_ps((__m512)a, (__m512)b) : (V)_mm512_min_pd((__m512d)a, (__m512d)b);
+#elif VECTOR_BYTES == 32
+    return sizeof(REAL) == 4 ? (V)_mm256_min_ps((__m256)a, (__m256)b) : (V)_mm256_min_pd((__m256d)a, (__m256d)b);
+#elif defined(__SSE2__)
+    return sizeof(REAL) == 4 ? (V)_mm_min_ps((__m128)a, (__m128)b) : (V)_mm_min_pd((__m128d)a, (__m128d)b);
+#else
+    return choose(a < b, a, b);
+#endif
 }
 
 INLINE VI bits(V a)
@@ -166,25 +191,19 @@ INLINE REAL horizontal_sum(V a)
     return a[0];
 }
 
-/* out[j, i] = x[i, j] for a square block of one vector each way; rows of x from `rows` on count as zeros.
+/* out[j, i] = x[i, j] for a square block of one vector each way.
  *
  * log2(LANES) rounds of pairwise exchanges: round d swaps the off-diagonal blocks of size d x d. */
-INLINE void transpose_block(REAL *out, int64_t out_stride, const REAL *x, int64_t x_stride, int64_t rows)
+INLINE void transpose_whole_block(REAL *out, int64_t out_stride, const REAL *x, int64_t x_stride)
 {
     V block[LANES];
-    if (rows >= LANES) {
-        for (int i = 0; i < (int)LANES; i++) {
-            block[i] = load(x + i * x_stride);
-        }
-    } else {
-        for (int i = 0; i < (int)LANES; i++) {
-            block[i] = i < rows ? load(x + i * x_stride) : (V){0};
-        }
+    for (int i = 0; i < (int)LANES; i++, x += x_stride) {
+        block[i] = load(x);
     }
 #pragma GCC unroll 4
     for (int distance = (int)LANES / 2; distance >= 1; distance /= 2) {
         const VI lane = widened(lane_numbers()), upper = (lane & distance) != 0;
-        const VI low = lane + (upper & (VI)splat_integer((INT)(LANES - distance))), high = low + distance;
+        const VI low = lane + (upper & splat_integer((INT)(LANES - distance))), high = low + distance;
 #pragma GCC unroll 16
         for (int i = 0; i < (int)LANES; i++) {
             if (!(i & distance)) {
@@ -194,8 +213,28 @@ INLINE void transpose_block(REAL *out, int64_t out_stride, const REAL *x, int64_
             }
         }
     }
-    for (int j = 0; j < (int)LANES; j++) {
-        store(out + j * out_stride, block[j]);
+    for (int j = 0; j < (int)LANES; j++, out += out_stride) {
+        store(out, block[j]);
+    }
+}
+
+/* The same where only the first `rows` rows of x are there; the others count as zeros. */
+static __attribute__((noinline, unused)) void transpose_first_rows(
+    REAL *out, int64_t out_stride, const REAL *x, int64_t x_stride, int64_t rows)
+{
+    REAL whole[LANES * LANES];
+    for (int64_t i = 0; i < LANES; i++) {
+        store(whole + i * LANES, i < rows ? load(x + i * x_stride) : (V){0});
+    }
+    transpose_whole_block(out, out_stride, whole, LANES);
+}
+
+INLINE void transpose_block(REAL *out, int64_t out_stride, const REAL *x, int64_t x_stride, int64_t rows)
+{
+    if (rows >= LANES) {
+        transpose_whole_block(out, out_stride, x, x_stride);
+    } else {
+        transpose_first_rows(out, out_stride, x, x_stride, rows);
     }
 }
 
