@@ -7,18 +7,36 @@ is there.
 
 import functools
 import os
+from pathlib import Path
 from typing import Any
 
-HOW_TO_GET_IT = "install a C compiler (gcc or clang), then: pip install --force-reinstall --no-deps fastnn"
+from . import built
+
+CONTRACT = 1
+"""The number of the contract in kernels/fastnn.h that this package keeps."""
+
+_AGAIN = "install fastnn again from its folder: pip install --no-deps --no-cache-dir --force-reinstall . (or -e .)"
+HOW_TO_GET_IT = f"to get them, have a C compiler (gcc or clang) and {_AGAIN}"
 
 
 @functools.cache
 def _load() -> tuple[Any, Any, str]:
-    """The library, its ffi and the path of its file; ImportError where there is none."""
+    """The library, its ffi and the path of its file; ImportError with the reason where there is none to be used."""
     if os.environ.get("FASTNN_NATIVE", "1") == "0":
-        raise ImportError("hidden by FASTNN_NATIVE=0")
-    from . import _native  # type: ignore[attr-defined]
-
+        raise ImportError("the C kernels are hidden by FASTNN_NATIVE=0")
+    try:
+        from . import _native  # type: ignore[attr-defined]
+    except ImportError as error:
+        if any(Path(__file__).parent.glob("_native.*")):
+            raise ImportError(f"the C kernels were built, but cannot be loaded ({error}); {_AGAIN}") from None
+        reason = built.reason()[0] or "nothing has tried to build them here"
+        raise ImportError(f"the C kernels were not built ({reason}); {HOW_TO_GET_IT}") from None
+    found = getattr(_native.lib, "FASTNN_CONTRACT", 0)
+    if found != CONTRACT:
+        raise ImportError(
+            f"the C kernels were built from other sources: their calling convention is number {found}, "
+            f"this fastnn has number {CONTRACT}; {_AGAIN}"
+        )
     return _native.lib, _native.ffi, _native.__file__
 
 
@@ -28,14 +46,27 @@ def why_not() -> str | None:
     try:
         _load()
     except ImportError as error:
-        if "FASTNN_NATIVE" in str(error):
-            return "the C kernels are hidden by FASTNN_NATIVE=0"
-        return f"the C kernels were not built ({error}); {HOW_TO_GET_IT}"
+        return str(error)
     return None
 
 
 def available() -> bool:
     return why_not() is None
+
+
+def compiler() -> str:
+    """The compiler that built the library, with its version."""
+    lib, ffi, _ = _load()
+    return ffi.string(lib.fastnn_compiler()).decode()
+
+
+def is_stale() -> bool:
+    """Whether the library was built from other sources than those that lie beside the package, if any do."""
+    lib, ffi, _ = _load()
+    folder = Path(__file__).parents[2] / "kernels"
+    if not (folder / "fastnn.h").is_file():
+        return False
+    return ffi.string(lib.fastnn_sources()).decode() != built.source_hash(folder)
 
 
 def best_isa() -> str:
