@@ -118,18 +118,28 @@ def fma_peak(dtype: str = "float32", repeats: int = 7, width: int | None = None,
     return threads * 2 * 1000 * probes.ACCUMULATORS * lanes / seconds * 1e-9
 
 
-def bandwidth(size: float, reads: int = 1, writes: int = 0, repeats: int = 7, threads: int = 1) -> float:
-    """GB/s, written bytes counted again, of passes over `reads` streams that have that many bytes together, of which
-    `writes` are updated in place; several threads share them out evenly."""
+def passes_over_memory(size: float, reads: int, writes: int) -> tuple[Callable[[int], None], int]:
+    """Passes over `reads` streams that have that many bytes together, of which `writes` are updated in place: runs as
+    many as asked for; and the bytes that one of them reads and writes."""
     width = probes.host_vector_bytes()
     turn = probes.UNROLLED if writes else probes.READ_AT_ONCE // reads
-    vectors = max(turn, -(-int(size) // (threads * reads * width * turn)) * turn)
+    vectors = max(turn, -(-int(size) // (reads * width * turn)) * turn)
     # Streams that lie a multiple of 4096 bytes apart would disturb each other's loads and stores.
     stride = -(-vectors * width // 4096) * (4096 // width) + 5 * 64 // width
     probe = probes.memory(width, reads, writes)
-    memory = [_zeros((stride * reads + probes.READ_AT_ONCE) * width) for _ in range(threads)]
-    seconds = _best(lambda thread, units: probe(units, vectors, stride, memory[thread][1]), repeats, threads)
-    return threads * vectors * width * (reads + writes) / seconds * 1e-9
+    memory, address = _zeros((stride * reads + probes.READ_AT_ONCE) * width)
+
+    def run(count: int, kept: object = memory) -> None:  # the default keeps the memory alive
+        probe(count, vectors, stride, address)
+
+    return run, vectors * width * (reads + writes)
+
+
+def bandwidth(size: float, reads: int = 1, writes: int = 0, repeats: int = 7, threads: int = 1) -> float:
+    """GB/s, written bytes counted again, of such passes; several threads share the bytes out evenly."""
+    made = [passes_over_memory(size / threads, reads, writes) for _ in range(threads)]
+    seconds = _best(lambda thread, units: made[thread][0](units), repeats, threads)
+    return sum(moved for _, moved in made) / seconds * 1e-9
 
 
 def call_nanoseconds(repeats: int = 7) -> float:

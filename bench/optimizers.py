@@ -1,12 +1,14 @@
-"""Nanoseconds per parameter of one optimizer step: fastnn, NumPy in place, torch with and without `fused=True`.
+"""Nanoseconds per parameter of one optimizer step: every kernel set, NumPy in place, torch.
 
     python -m bench.optimizers             1e4, 1e6 and 1e7 parameters
     python -m bench.optimizers --quick     fewer rounds
     python -m bench.optimizers -k adam     only optimizers whose name contains the text
 
 All start from the same parameters and see the same gradient; after three steps the parameters must agree with NumPy's
-before anything is timed. "fastnn" is fastnn.ops with its checks at every call, "kernel" the same kernel as a training
-plan calls it. NumPy runs in place with one scratch vector, as in bench/baselines/numpy_mlp.py.
+before anything is timed. The kernel sets run as in a training plan; "ops" is fastnn.ops with its checks at every call.
+"possible" is what the bytes of an update (each array read, those that are updated written again) take a loop that does
+no more than read and write as many streams of that length (bench/probes.py); it takes its turn like the others. NumPy runs in place with one scratch vector, as in
+bench/baselines/numpy_mlp.py.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from bench import report, timing
+from bench import machine, native, report, timing
+from fastnn import ops
 from fastnn.optimizers import SGD, AdaGrad, Adam, Optimizer, RMSProp
 
 SIZES = (10_000, 1_000_000, 10_000_000)
@@ -35,6 +38,7 @@ CHECKED_STEPS = 3
 NUMPY_GOAL = {"RMSProp": 4.0}  # NumPy time / fastnn time at 1e7 parameters
 TORCH_GOAL = 1.2  # fastnn time / fused torch time at 1e7 parameters, at most
 
+Array = np.ndarray[Any, Any]
 Step = Callable[[], object]
 
 
@@ -109,57 +113,35 @@ NUMPY: dict[str, Callable[[Vectors], None]] = {
 }
 
 
+def optimizer_of(name: str) -> Optimizer:
+    """fastnn's optimizer with the hyper-parameters of the others here."""
+    makers: dict[str, Callable[[], Optimizer]] = {
+        "SGD": SGD, "SGD momentum": lambda: SGD(momentum=0.9), "Adam": Adam, "RMSProp": RMSProp, "AdaGrad": AdaGrad
+    }  # fmt: skip
+    return makers[name]()
+
+
+def fastnn_kernels(name: str, v: Vectors, sets: list[str]) -> dict[str, tuple[native.Run, Array]]:
+    """Each kernel set's update as a plan calls it, with the scalars of step 1 every time, and its parameters."""
+    optimizer = optimizer_of(name)
+    arrays = {"param": v.param, "grad": v.grad, **dict(zip(optimizer.moments, (v.first, v.second), strict=False))}
+    scalars = optimizer.scalars(np.ones(1), optimizer.lr)
+    arguments = arrays | {what: float(np.reshape(value, -1)[0]) for what, value in scalars.items()}
+    made = {}
+    for kernel_set in sets:
+        run, own = native.one_call(kernel_set, optimizer.entry, "float32", arguments)
+        made[kernel_set] = run, own["param"]
+    return made
+
+
 def fastnn_step(name: str, v: Vectors) -> None:
-    """The kernels as a library would call them that brings its own arrays: with all checks at every call."""
-    from fastnn import ops
-
-    if name == "SGD":
-        ops.sgd_update(v.param, v.grad, lr=1e-2)
-    elif name == "SGD momentum":
-        ops.momentum_update(v.param, v.first, v.grad, lr=1e-2, momentum=0.9)
-    elif name == "RMSProp":
-        ops.rmsprop_update(v.param, v.first, v.grad, lr=1e-2, alpha=0.99, eps=1e-8)
-    elif name == "AdaGrad":
-        ops.adagrad_update(v.param, v.first, v.grad, lr=1e-2, eps=1e-10)
-    else:
-        v.step_count += 1
-        ops.adam_update(
-            v.param,
-            v.first,
-            v.second,
-            v.grad,
-            step_size=1e-3 / (1 - 0.9**v.step_count),
-            beta1=0.9,
-            beta2=0.999,
-            eps=1e-8,
-            sqrt_bias_correction2=math.sqrt(1 - 0.999**v.step_count),
-        )
-
-
-def kernel_step(name: str, v: Vectors) -> Step | None:
-    """The kernel as a plan calls it: its operands are looked up and checked once, the scalars stay those of step 1."""
-    import ctypes
-
-    from fastnn.kernels import OPERATIONS, backends, objects
-    from fastnn.kernels.table import argument_words
-
-    if backends.resolve("auto") == "reference":
-        return None
-    arrays = {"param": v.param, "grad": v.grad}
-    optimizer: Optimizer = {
-        "SGD": SGD(), "SGD momentum": SGD(momentum=0.9), "Adam": Adam(), "RMSProp": RMSProp(), "AdaGrad": AdaGrad()
-    }[name]  # fmt: skip
-    operation = OPERATIONS[optimizer.operation]
-    arrays |= dict(zip(optimizer.moments, (v.first, v.second), strict=False))
-    scalars = {what: np.reshape(value, -1)[0] for what, value in optimizer.scalars(np.ones(1), optimizer.lr).items()}
-    words = argument_words(operation, {**arrays, **scalars})
-    kernel = objects.function(operation.name, "float32", ctypes.c_void_p)
-    address = words.ctypes.data
-
-    def step(words: np.ndarray = words) -> None:  # the default keeps the words alive
-        kernel(address)
-
-    return step
+    """The kernel as a library would call it that brings its own arrays: with all checks at every call."""
+    optimizer = optimizer_of(name)
+    v.step_count += 1
+    scalars = optimizer.scalars(np.array([float(v.step_count)]), optimizer.lr)
+    arrays = {"param": v.param, "grad": v.grad, **dict(zip(optimizer.moments, (v.first, v.second), strict=False))}
+    values = {what: float(np.reshape(value, -1)[0]) for what, value in scalars.items()}
+    getattr(ops, optimizer.operation)(**arrays, **values)
 
 
 def torch_optimizer(name: str, v: Vectors, fused: bool) -> Step | None:
@@ -182,7 +164,9 @@ def torch_optimizer(name: str, v: Vectors, fused: bool) -> Step | None:
     return makers[name]().step
 
 
-def candidates(name: str, size: int) -> dict[str, tuple[Vectors, Step]]:
+def by_all(name: str, size: int, peers: bool) -> dict[str, tuple[Vectors, Step]]:
+    """Those that keep their own vectors and go from step to step."""
+
     def with_own(make: Callable[[Vectors], Step | None]) -> tuple[Vectors, Step] | None:
         vectors = Vectors(size)
         step = make(vectors)
@@ -190,72 +174,100 @@ def candidates(name: str, size: int) -> dict[str, tuple[Vectors, Step]]:
 
     found = {
         "NumPy": with_own(lambda v: lambda: NUMPY[name](v)),
-        "fastnn": with_own(lambda v: lambda: fastnn_step(name, v)),
-        "kernel": with_own(lambda v: kernel_step(name, v)),
+        "ops": with_own(lambda v: lambda: fastnn_step(name, v)),
     }
-    if importlib.util.find_spec("torch"):
+    if peers and importlib.util.find_spec("torch"):
         found["torch"] = with_own(lambda v: torch_optimizer(name, v, fused=False))
         found["torch fused"] = with_own(lambda v: torch_optimizer(name, v, fused=True))
     return {column: made for column, made in found.items() if made is not None}
 
 
-def measure(name: str, size: int, rounds: int) -> dict[str, Any]:
-    made = candidates(name, size)
-    for _, step in made.values():
-        for _ in range(CHECKED_STEPS):
-            step()
-    expected = made["NumPy"][0].param
+def measure(name: str, size: int, sets: list[str], peers: bool, rounds: int) -> dict[str, Any]:
+    """Check and time one row."""
+    made = by_all(name, size, peers)
+    kernels = fastnn_kernels(name, Vectors(size), sets)
     row: dict[str, Any] = {"name": name, "parameters": size, "wrong": {}}
-    for column, (vectors, _) in made.items():
+    for count in range(CHECKED_STEPS):
+        for _, step in made.values():
+            step()
         # A few roundings of parameters of size 1 to 5; a wrong formula is off by 1e-4 and more.
-        difference = float(np.abs(vectors.param - expected).max())
-        if column != "kernel" and not difference <= 4e-6:  # that one repeats the scalars of step 1
-            row["wrong"][column] = difference
+        results = {column: vectors.param for column, (vectors, _) in made.items()}
+        if count == 0:
+            for column, (run, param) in kernels.items():
+                run(1)
+                results[column] = param
+        for column, param in results.items():
+            difference = float(np.abs(param - made["NumPy"][0].param).max())
+            if not difference <= 4e-6:
+                row["wrong"][column] = difference
     if row["wrong"]:
         return row
 
-    def timed(step: Step) -> Callable[[int], None]:
+    def repeated(step: Step) -> native.Run:
         def run(count: int) -> None:
             for _ in range(count):
                 step()
 
         return run
 
-    found = timing.interleaved({column: timed(step) for column, (_, step) in made.items()}, rounds)
+    runs = {column: repeated(step) for column, (_, step) in made.items()}
+    runs |= {column: run for column, (run, _) in kernels.items()}
+    arrays = optimizer_of(name).entry.arrays
+    reads, writes = len(arrays), sum(array.access != "reads" for array in arrays)
+    runs["possible"], moved = machine.passes_over_memory(4 * size * reads, reads, writes)
+    found = timing.interleaved(runs, rounds)
+    row |= {"bytes": 4 * (reads + writes), "level": machine.level_of(4 * size * reads)}
+    row["bandwidth"] = moved / found["possible"].median * 1e-9
     row["nanoseconds"] = {column: result.median / size * 1e9 for column, result in found.items()}
     row["disturbed"] = {column: result.disturbed for column, result in found.items()}
-    return row
+    row["possible"] = row["nanoseconds"].pop("possible")
+    row["fraction"] = {column: row["possible"] / row["nanoseconds"][column] for column in sets}
+    return row | {"c/numba": native.ratio(row["nanoseconds"])}
 
 
-COLUMNS = ("NumPy", "torch", "torch fused", "fastnn", "kernel")
+PEERS = ("NumPy", "torch", "torch fused", "ops")
 
 
-def missed(row: dict[str, Any]) -> str:
+def missed(row: dict[str, Any], name: str) -> list[str]:
+    """Which promises the kernel set breaks."""
     if row["parameters"] != SIZES[-1]:
-        return ""
+        return []
     time = row["nanoseconds"]
     broken = []
-    if time["NumPy"] / time["fastnn"] < NUMPY_GOAL.get(row["name"], 0):
+    if time["NumPy"] / time[name] < NUMPY_GOAL.get(row["name"], 0):
         broken.append("NumPy")
-    if "torch fused" in time and time["fastnn"] / time["torch fused"] > TORCH_GOAL:
+    if "torch fused" in time and time[name] / time["torch fused"] > TORCH_GOAL:
         broken.append("torch fused")
-    return f"missed: {', '.join(broken)}" if broken else ""
+    return broken
 
 
-def cells(row: dict[str, Any]) -> list[str]:
-    label = f"{row['name']}, {row['parameters']:,}"
-    if row["wrong"]:
-        return [f"{label}  ANSWERS DISAGREE: {row['wrong']}", *[""] * (len(COLUMNS) + 3)]
-    time = row["nanoseconds"]
-    times = [report.number(time.get(name)) + timing.mark(row["disturbed"].get(name, 0)) for name in COLUMNS]
-    fused = f"{time['torch fused'] / time['fastnn']:.2f}" if "torch fused" in time else "-"
-    return [label, *times, f"{time['NumPy'] / time['fastnn']:.2f}", fused, missed(row)]
+def table(rows: list[dict[str, Any]], sets: list[str]) -> str:
+    columns = [name for name in PEERS if any(name in row.get("nanoseconds", {}) for row in rows)]
+    headings = ["optimizer, parameters (ns each)", *columns, "in", "possible"]
+    headings += [text for name in sets for text in (name, "of bandwidth", "NumPy/")] + ["c/numba", ""]
+    lines = []
+    for row in rows:
+        label = f"{row['name']}, {row['parameters']:,}"
+        if row["wrong"]:
+            lines.append([f"{label}  ANSWERS DISAGREE: {row['wrong']}", *[""] * (len(headings) - 1)])
+            continue
+        time = row["nanoseconds"]
+        times = {n: report.number(time.get(n)) + timing.mark(row["disturbed"].get(n, 0)) for n in (*columns, *sets)}
+        cells = [label, *(times[name] for name in columns), row["level"], report.number(row["possible"])]
+        for name in sets:
+            cells += [times[name], report.percent(row["fraction"][name]), f"{time['NumPy'] / time[name]:.2f}"]
+        broken = [f"{name} {what}" for name in sets for what in missed(row, name)]
+        lines.append([*cells, report.number(row["c/numba"]), f"missed: {', '.join(broken)}" if broken else ""])
+    return report.table(headings, lines)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="3 rounds instead of 11, no 1e7")
+    parser.add_argument("--quick", action="store_true", help="3 rounds instead of 11")
     parser.add_argument("-k", default="", metavar="TEXT", help="only optimizers whose name contains this")
+    native.add_option(parser)
+    parser.add_argument("--sizes", type=float, nargs="+", metavar="N", help="parameters instead of 1e4, 1e6 and 1e7")
+    parser.add_argument("--no-peers", action="store_true", help="only NumPy and fastnn")
     parser.add_argument("--save", action="store_true", help="write the JSON also for --quick or -k")
     arguments = parser.parse_args()
 
@@ -264,13 +276,13 @@ def main() -> int:
         parser.error(f"-k {arguments.k!r}: no optimizer's name contains that: {', '.join(NUMPY)}")
     header = environment.header()
     print(environment.describe(header))
-    sizes = SIZES[:2] if arguments.quick else SIZES
-    rows = [measure(name, size, 3 if arguments.quick else 11) for name in names for size in sizes]
-    headings = ["optimizer, parameters (ns each)", *COLUMNS, "NumPy/fastnn", "torch fused/fastnn", ""]
-    print("\n" + report.table(headings, [cells(row) for row in rows]))
+    sizes = tuple(map(int, arguments.sizes or SIZES))
+    sets, rounds = native.kernel_sets(arguments.backend), 3 if arguments.quick else 11
+    rows = [measure(name, size, sets, not arguments.no_peers, rounds) for name in names for size in sizes]
+    print("\n" + table(rows, sets))
     print(f"\n{timing.LEGEND}")
     if arguments.save or not (arguments.quick or arguments.k):
-        print(f"saved {report.save('optimizers', header, {'rows': rows}).relative_to(environment.ROOT)}")
+        print(f"saved {report.save('optimizers', header, {'sets': sets, 'rows': rows}).relative_to(environment.ROOT)}")
     return 1 if any(row["wrong"] for row in rows) else 0
 
 
