@@ -50,7 +50,7 @@ class BuildKernels(build_ext):
     failure = ""
 
     def run(self) -> None:
-        """Builds; where that fails it is an error only for who asked for nothing else."""
+        """Builds; a failure is an error only for who asked for this build itself."""
         _choose_compiler()
         self.beside_sources = bool(self.inplace)
         super().run()
@@ -58,7 +58,7 @@ class BuildKernels(build_ext):
             raise SystemExit("the C kernels were not built")
 
     def build_extension(self, ext: Extension) -> None:
-        """Builds and removes the reason of an earlier failure; or says why not and removes what an earlier build made."""
+        """Builds and removes an earlier reason why not; or leaves the reason and removes an earlier library."""
         places = [Path(self.get_ext_fullpath(ext.name))]  # where what goes into a wheel is collected
         if self.beside_sources:
             places.append(ROOT / "fastnn" / "kernels" / places[0].name)

@@ -12,8 +12,8 @@ from types import ModuleType
 
 HERE = Path(__file__).resolve().parent
 MODULE = "fastnn.kernels._native"
-# What is written is what is computed: no contraction (`fmadd` says where), no -ffast-math, which an environment's CFLAGS
-# may ask for, no flags for this machine's CPU.
+# What is written is what is computed: no contraction (`fmadd` says where), no -ffast-math even where CFLAGS asks for
+# it, no flags for this machine's CPU.
 FLAGS = ["-std=c11", "-O3", "-fno-fast-math", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-g0"]
 WARNINGS = ["-Wall", "-Wextra", "-Wconversion"]
 

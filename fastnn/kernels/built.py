@@ -1,6 +1,7 @@
 """What a build of the C kernels leaves in the package: the library, or the reason why there is none.
 
-The build (kernels/build.py, which loads this file by its path) and `native` share it, so it imports nothing of the package.
+The build (kernels/build.py, which loads this file by its path) and `native` share it; it imports nothing of the
+package.
 """
 
 import hashlib
