@@ -30,8 +30,6 @@ from .arguments import check
 from .calls import BoundCall
 from .direct import Direct
 
-_TRANSPOSED = {(entry.name, array.name) for entry in OPERATIONS.values() for array in entry.arrays if array.transposed}
-
 
 class Function(Protocol):
     """What `fastnn.ops.<name>` is."""

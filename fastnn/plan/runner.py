@@ -69,7 +69,11 @@ class Passes:
         return len(self.rows)
 
 
-_NO_PLACES = np.zeros(0, np.int64)
+class Prepared(Protocol):
+    """Passes that are ready to run, a stretch at a time."""
+
+    def run(self, first: int, count: int) -> None:
+        """Runs `count` of the passes, from `first` on, in order."""
 
 
 class Runner(Protocol):
@@ -77,6 +81,9 @@ class Runner(Protocol):
 
     def run(self, passes: Passes) -> None:
         """Runs all passes, in order."""
+
+    def prepare(self, passes: Passes) -> Prepared:
+        """Does what can be done before passes run; other passes may be run before and between them."""
 
 
 class ReferenceRunner:
@@ -87,7 +94,14 @@ class ReferenceRunner:
         self._views: dict[int, list[dict[str, Any]]] = {}
 
     def run(self, passes: Passes) -> None:
-        for index in range(len(passes)):
+        self.run_some(passes, 0, len(passes))
+
+    def prepare(self, passes: Passes) -> Prepared:
+        return _ReferencePasses(self, passes)
+
+    def run_some(self, passes: Passes, start: int, count: int) -> None:
+        """Runs `count` of the passes, from `start` on."""
+        for index in range(start, start + count):
             first, last = passes.calls[index]
             arguments = self._arguments(0 if passes.batch is None else int(passes.batch[index]))
             with np.errstate(all="ignore"):  # what overflows is found in the loss
@@ -127,18 +141,27 @@ class ReferenceRunner:
         call.operation.reference(*values)
 
 
+@dataclass(frozen=True)
+class _ReferencePasses:
+    runner: ReferenceRunner
+    passes: Passes
+
+    def run(self, first: int, count: int) -> None:
+        self.runner.run_some(self.passes, first, count)
+
+
 class NativeRunner:
     """The words of all calls in one array, the addresses of their kernels in another, and the compiled loop."""
 
     def __init__(
         self, plan: Plan, arenas: Mapping[str, Array], kernels: Sequence[int], loop: Callable[..., None]
     ) -> None:
-        self._noted: dict[str, list[int]] = {}  # name of what is given, or "B" -> words that hold it
+        self._places: dict[str, list[int]] = {}  # name of what is given, or "B" -> words that hold it
         # Given arrays: name, the word of the first stride, axis -> the word of its size.
         self._shapes: list[tuple[str, int, dict[int, int]]] = []
         self._calls, self._needed = plan.calls, dict[tuple[int, int], set[str]]()
         self._batch_bytes = plan.batch.bytes
-        self._pointing: list[int] = []
+        self._pointing: list[int] = []  # words that point into a batch
         words: list[Array] = []
         starts, start = [], 0
         for call in plan.calls:
@@ -146,15 +169,12 @@ class NativeRunner:
             words.append(own)
             starts.append(start)
             start += len(own)
-        self._places = {name: np.array(places) for name, places in self._noted.items()}
         self._words_array = np.concatenate(words) if words else np.zeros(0, np.int64)
         self._starts = np.array(starts, np.int64)
         self._kernels = np.array(kernels, np.int64)
-        self._in_batch = np.array(self._pointing, np.int64)  # words that point into the first batch
-        self._first_batch = self._words_array[self._in_batch]
-        self._addresses = [_address(a) for a in (self._words_array, self._kernels, self._starts)]
+        self._first_batch = self._words_array[self._pointing]  # addresses in the first batch
         self._arenas = arenas  # keeps the memory behind the addresses alive
-        self._lock = threading.Lock()  # the words of a run must not meet those of another thread's
+        self._lock = threading.Lock()  # the workspace serves one thread at a time
         self._loop = loop
 
     def _words(self, call: Call, arenas: Mapping[str, Array], plan: Plan, start: int) -> Array:
@@ -191,17 +211,19 @@ class NativeRunner:
         return own
 
     def _note(self, name: str, place: int) -> None:
-        self._noted.setdefault(name, []).append(place)
+        self._places.setdefault(name, []).append(place)
 
     def run(self, passes: Passes) -> None:
-        with self._lock:
-            self._run(passes)
+        self.prepare(passes).run(0, len(passes))
 
-    def _run(self, passes: Passes) -> None:
-        """Fixed words are set once; those that differ from pass to pass become columns of the table."""
+    def prepare(self, passes: Passes) -> Prepared:
+        """Fixed words are set once, in a copy of all words; those that differ from pass to pass become columns of a
+        table."""
         self._check_given(passes)
-        self._set_shapes(passes)
-        columns: list[tuple[Array, Array]] = []  # words, and the values they take, one for each pass
+        words = self._words_array.copy()
+        self._set_shapes(words, passes)
+        places: list[int] = []  # words, and the values they take, one for each pass
+        columns: list[Array] = []
         for name, own in self._places.items():
             if name == "B":
                 rows = passes.rows
@@ -211,22 +233,19 @@ class NativeRunner:
             else:
                 continue  # an operand of a call that is not run
             if isinstance(column, (Window, PerPass)):
-                columns.append((own, _words_of(column)))
+                places += own
+                columns += [_words_of(column)] * len(own)
             else:
-                self._words_array[own] = _word_of(column)
+                words[own] = _word_of(column)
         if passes.batch is not None:
-            moved = self._first_batch[:, None] + passes.batch * self._batch_bytes
-            columns += [(self._in_batch[i : i + 1], words) for i, words in enumerate(moved)]
-        places = np.concatenate([own for own, _ in columns]) if columns else _NO_PLACES
+            places += self._pointing
+            columns += [*(self._first_batch[:, None] + passes.batch * self._batch_bytes)]
         table = np.empty((len(passes), 2 + len(places)), np.int64)
         table[:, :2] = passes.calls
-        column_end = 2
-        for own, words in columns:
-            table[:, column_end : column_end + len(own)] = words[:, None]
-            column_end += len(own)
-        self._loop(*self._addresses, _address(places), len(places), _address(table), len(passes))
-        if passes.batch is not None:
-            self._words_array[self._in_batch] = self._first_batch
+        for index, values in enumerate(columns, 2):
+            table[:, index] = values
+        tables = words, self._kernels, self._starts, np.array(places, np.int64), table
+        return _NativePasses(self, passes, self._loop, self._lock, tables)
 
     def _check_given(self, passes: Passes) -> None:
         """Every operand that the calls of these passes take is given: a kernel must not meet the address of an earlier
@@ -240,7 +259,7 @@ class NativeRunner:
         if missing:
             raise KeyError(f"the passes do not give {', '.join(sorted(missing))}")
 
-    def _set_shapes(self, passes: Passes) -> None:
+    def _set_shapes(self, words: Array, passes: Passes) -> None:
         for name, strides, unknown in self._shapes:
             if name not in passes.given:
                 continue
@@ -248,9 +267,27 @@ class NativeRunner:
             array = column.array if isinstance(column, Window) else column
             assert isinstance(array, np.ndarray)
             if strides >= 0:
-                self._words_array[strides : strides + 2] = [stride // array.itemsize for stride in array.strides]
+                words[strides : strides + 2] = [stride // array.itemsize for stride in array.strides]
             for axis, place in unknown.items():
-                self._words_array[place] = array.shape[axis]
+                words[place] = array.shape[axis]
+
+
+class _NativePasses:
+    """Passes as the native loop takes them: words of their own, and a table with a row for each pass."""
+
+    def __init__(
+        self, runner: NativeRunner, passes: Passes, loop: Callable[..., None], lock: threading.Lock,
+        tables: tuple[Array, Array, Array, Array, Array],
+    ) -> None:  # fmt: skip
+        self._alive = runner, passes, tables  # the memory behind the addresses
+        *fixed, places, table = tables
+        self._loop, self._lock = loop, lock
+        self._fixed = (*map(_address, fixed), _address(places), len(places))
+        self._table, self._row = _address(table), table.strides[0]
+
+    def run(self, first: int, count: int) -> None:
+        with self._lock:
+            self._loop(*self._fixed, self._table + first * self._row, count)
 
 
 def _words_of(column: Window | PerPass) -> Array:
