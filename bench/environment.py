@@ -125,6 +125,8 @@ def header(threads: int = 1) -> dict[str, Any]:
         "cpu": cpu(),
         "versions": versions(),
         "threads": threads,
+        "command": " ".join(sys.orig_argv[1:]),
+        "isa": os.environ.get("FASTNN_ISA", ""),
         "removed": os.environ.get(_NOTE, ""),
     }
 
@@ -134,6 +136,7 @@ def describe(head: dict[str, Any]) -> str:
     cpu_, versions_ = head["cpu"], head["versions"]
     caches = ", ".join(f"{level} {size}" for level, size in cpu_["caches"].items())
     removed = f"removed from the environment: {head['removed'] or 'nothing'}"
+    removed += f"; FASTNN_ISA={head['isa']}" if head.get("isa") else ""
     return "\n".join(
         [
             f"fastnn {head['commit']}, {head['date']}",

@@ -19,7 +19,7 @@ from fastnn.plan.plan import Call, Plan
 from fastnn.plan.program import Program
 from fastnn.plan.runner import Column, Passes
 
-PASSES = 1024  # calls that the native loop makes at once
+PASSES = 16_384  # calls that the native loop makes at once: what Python does for them vanishes
 
 Array = np.ndarray[Any, Any]
 Run = Callable[[int], None]

@@ -7,8 +7,8 @@
 All start from the same parameters and see the same gradient; after three steps the parameters must agree with NumPy's
 before anything is timed. The kernel sets run as in a training plan; "ops" is fastnn.ops with its checks at every call.
 "possible" is what the bytes of an update (each array read, those that are updated written again) take a loop that does
-no more than read and write as many streams of that length (bench/probes.py); it takes its turn like the others. NumPy runs in place with one scratch vector, as in
-bench/baselines/numpy_mlp.py.
+no more than read and write as many streams of that length (bench/probes.py); it takes its turn like the others. NumPy
+runs in place with one scratch vector, as in bench/baselines/numpy_mlp.py.
 """
 
 from __future__ import annotations

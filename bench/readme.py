@@ -9,7 +9,6 @@ Every figure in the section comes from a file in bench/results/; without such fi
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import statistics
 import sys
@@ -21,17 +20,6 @@ from bench import environment, report
 
 README = environment.ROOT / "README.md"
 SECTION = re.compile(r"(?<=<!-- benchmarks -->\n).*?(?=<!-- /benchmarks -->)", re.DOTALL)
-
-
-def newest(name: str) -> dict[str, Any] | None:
-    """The last saved result of a benchmark."""
-    found = [json.loads(path.read_text()) for path in report.RESULTS.glob(f"{name}-*.json")]
-    return max(found, key=lambda result: str(result["header"]["date"]), default=None)
-
-
-def markdown(headings: list[str], rows: list[list[str]]) -> str:
-    lines = [headings, ["---", *["---:"] * (len(headings) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def machine_line(result: dict[str, Any]) -> str:
@@ -49,17 +37,18 @@ def machine_line(result: dict[str, Any]) -> str:
 
 
 def steps_table(result: dict[str, Any]) -> str:
-    columns = ("NumPy", "sklearn", "torch", "torch fused", "JAX jit", "JAX scan", "fastnn")
+    peers = ("NumPy", "sklearn", "torch", "torch fused", "JAX jit", "JAX scan")
     rows = []
     for row in result["rows"]:
         if row["group"] != "table" or row["wrong"]:
             continue
+        columns = (*peers, row["backend"])  # the kernel set that a user gets by default
         times = [report.number(seconds and seconds * 1e6) for seconds in map(row["seconds"].get, columns)]
         times[-1] = f"**{times[-1]}**"
         rows.append([row["name"], *times, f"{row['fraction_of_peak']:.0%}", f"{row['numpy_ratio']:.1f}x"])
     headings = ["network, batch", "NumPy", "scikit-learn", "torch", "torch fused", "JAX jit", "JAX scan", "fastnn"]
     title = "Microseconds per training step (gather, forward, loss, backward, Adam; float32 unless said):"
-    return f"{title}\n\n{markdown([*headings, 'of FMA peak', 'NumPy / fastnn'], rows)}"
+    return f"{title}\n\n{report.markdown([*headings, 'of FMA peak', 'NumPy / fastnn'], rows)}"
 
 
 def real_data_table(result: dict[str, Any]) -> str:
@@ -71,25 +60,28 @@ def real_data_table(result: dict[str, Any]) -> str:
         rows.append([row["data"], row["library"], *times, f"{score:.3f}" if score < 2 else f"RMSE ${score:,.0f}"])
     headings = ["data", "library", "standing start, s", "later, s", "validation score"]
     title = "Whole trainings on real data (Adam 1e-3, batch 128, 3 seeds; standing start: import and first training):"
-    return f"{title}\n\n{markdown(headings, rows)}"
+    return f"{title}\n\n{report.markdown(headings, rows)}"
 
 
 def startup_text(result: dict[str, Any]) -> str:
-    return (
-        f"`import fastnn` takes {result['import over empty']:.2f} s over an empty interpreter. From process start, "
-        f"100 steps of 64-128-64-10 are done after {result['warm']:.2f} s, and after {result['cold']:.1f} s the first "
-        f"time on a machine; such a process uses {result['MiB']:.0f} MiB."
-    )
+    text = f"`import fastnn` takes {result['import over empty']:.2f} s over an empty interpreter."
+    for name, found in result["fastnn"].items():
+        text += (
+            f' With the kernels of `backend="{name}"`, 100 steps of 64-128-64-10 are done {found["seconds"]:.2f} s '
+            f"after process start, {found['cold']:.2f} s the first time on a machine; such a process uses "
+            f"{found['resident']:.0f} MiB."
+        )
+    return text
 
 
 def section() -> str:
     """The text between the markers."""
     parts = []
-    steps = newest("steps")
+    steps = report.newest("steps", "sets")
     if steps is not None:
         parts += [machine_line(steps) + ".", steps_table(steps)]
-    for name, text in (("real_data", real_data_table), ("startup", startup_text)):
-        result = newest(name)
+    for name, key, text in (("real_data", "rows", real_data_table), ("startup", "fastnn", startup_text)):
+        result = report.newest(name, key)
         if result is not None:
             parts.append(text(result))
     return "".join(f"\n{part}\n" for part in parts) + ("\n" if parts else "")

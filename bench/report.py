@@ -38,9 +38,23 @@ def percent(value: float | None) -> str:
     return "-" if value is None else f"{value:.0%}"
 
 
+def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The same as a table of Markdown."""
+    lines = [headings, ["---", *["---:"] * (len(headings) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def newest(name: str, key: str) -> dict[str, Any] | None:
+    """The last saved result of a benchmark that holds something under that key."""
+    saved = [json.loads(path.read_text()) for path in RESULTS.glob(f"{name}-*.json")]
+    found = [result for result in saved if key in result]
+    return max(found, key=lambda result: str(result["header"]["date"]), default=None)
+
+
 def save(name: str, header: dict[str, Any], payload: dict[str, Any]) -> Path:
-    """Write bench/results/<name>-<date>-<commit>.json and return its path."""
+    """Write bench/results/<name>-<date>-<commit>.json and return its path; with FASTNN_ISA the level is in the name."""
     RESULTS.mkdir(exist_ok=True)
+    name = f"{name}_{header['isa']}" if header.get("isa") else name
     path = RESULTS / f"{name}-{header['date'][:10]}-{header['commit'].rstrip('+')}.json"
     path.write_text(json.dumps({"benchmark": name, "header": header, **payload}, indent=1) + "\n")
     return path

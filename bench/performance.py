@@ -1,0 +1,244 @@
+"""Write docs/performance.md from the newest saved result of every benchmark; no figure in it is typed by hand.
+
+    python -m bench.performance             rewrites docs/performance.md
+    python -m bench.performance --check     only says whether it is what the results give
+
+A benchmark without a saved result has no section. Each section names the machine, the date, the versions and the commit
+of its own run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from bench import environment, products, report, steps
+
+PAGE = environment.ROOT / "docs" / "performance.md"
+TITLE = """# Performance
+
+How fast each part of fastnn is, by kernel set, beside what the machine can do and beside its peers. Written by
+`python -m bench.performance` from the files in `bench/results/`; how a figure is measured says the docstring of the
+benchmark that is named with it.
+"""
+
+Result = dict[str, Any]
+percent, number = report.percent, report.number
+
+
+def microseconds(seconds: float | None) -> str:
+    return number(None if seconds is None else seconds * 1e6)
+
+
+def about(result: Result) -> str:
+    """What was run where: the lines above each table."""
+    head = result["header"]
+    versions = ", ".join(f"{name} {version}" for name, version in head["versions"].items())
+    level = f", FASTNN_ISA={head['isa']}" if head.get("isa") else ""
+    cores = f"{head['threads']} thread{'s' if head['threads'] > 1 else ''}"
+    machine = f"{head['cpu']['model']}, {cores}{level}; {head['date']}, commit {head['commit']}"
+    command = head.get("command", f"-m bench.{result['benchmark']}")
+    return f"`python {command}`; {machine}; {versions}."
+
+
+def pairs(sets: Sequence[str], *labels: str) -> list[str]:
+    """Headings of columns that every kernel set has."""
+    return [f"{name} {label}".strip() for name in sets for label in labels]
+
+
+def machine_section(result: Result) -> str:
+    cores = result["cores"]
+    rows = []
+    for dtype, peaks in cores["1"]["peaks"].items():
+        for width in peaks:
+            cells = [number(found["peaks"][dtype][width]) for found in cores.values()]
+            rows.append([f"FMA peak, {dtype}, {width}-byte vectors, GFLOP/s", *cells])
+    for what in ("read", "update"):
+        for level, size in result["footprints"].items():
+            cells = [number(found[what][level]) for found in cores.values()]
+            rows.append([f"{what}, {size >> 10:,} KiB ({level}), GB/s", *cells])
+    text = report.markdown(["", *(f"{count} core{'s' if count != '1' else ''}" for count in cores)], rows)
+    return f"{text}\n\nAn empty native call from Python takes {result['call']:.0f} ns."
+
+
+def steps_section(result: Result) -> str:
+    sets = result["sets"]
+    parts = []
+    titles = {
+        "table": "Networks", "width": "One width throughout", "odd": "Odd widths and batches",
+        "large": "Beyond the caches",
+    }  # fmt: skip
+    for group, title in titles.items():
+        rows = [row for row in result["rows"] if row["group"] == group and not row["wrong"]]
+        if not rows:
+            continue
+        peers = [name for name in steps.PEERS if any(name in row["seconds"] for row in rows)]
+        reached = [what for what in steps.LABELS if any(what in row["fastnn"][name] for row in rows for name in sets)]
+        headings = ["network, batch (us per step)", *peers, *sets, "floor"]
+        headings += [f"{steps.LABELS[what]} {name}" for what in reached for name in sets] + ["c/numba"]
+        lines = []
+        for row in rows:
+            cells = [row["name"], *(microseconds(row["seconds"].get(name)) for name in (*peers, *sets))]
+            cells.append(microseconds(row["floor"]))
+            for what in reached:
+                form = percent if what.startswith("fraction") else number
+                cells += [form(row["fastnn"][name].get(what)) for name in sets]
+            lines.append([*cells, number(row["c/numba"])])
+        parts.append(f"### {title}\n\n{report.markdown(headings, lines)}")
+    return "\n\n".join([*parts, steps.LEGEND.replace("\n", " ")])
+
+
+def products_section(result: Result) -> str:
+    sets, rows = result["sets"], [row for row in result["rows"] if not row["wrong"]]
+    parts = []
+    headings = ["", "product", *(f"{name}, at" for name in sets)]
+    lines = []
+    for group, (key, _) in products.GROUPS.items():
+        for product in products.PRODUCTS:
+            found = [products.least(rows, name, group, product) for name in sets]
+            if any(found):
+                form = (lambda value: f"{value:.2f} of NumPy's speed") if key == "numpy_ratio" else percent
+                lines.append([group, product, *(f"{form(least[0])} ({least[1]})" if least else "-" for least in found)])
+    parts.append(f"The least of each group, share of the peak unless said:\n\n{report.markdown(headings, lines)}")
+    headings = ["layer, batch, dtype", "product", "NumPy GFLOP/s"]
+    headings += [*pairs(sets, "us", "GFLOP/s", "of peak", "NumPy/"), "c/numba"]
+    lines = []
+    for row in rows:
+        cells = [row["layer"], row["product"], number(row.get("gflops", {}).get("NumPy"))]
+        for name in sets:
+            cells += [microseconds(row["seconds"].get(name)), number(row.get("gflops", {}).get(name))]
+            cells.append(percent(row.get("fraction_of_peak", {}).get(name)))
+            cells.append(number(row.get("numpy_ratio", {}).get(name)))
+        lines.append([*cells, number(row["c/numba"])])
+    parts.append(f"### All\n\n{report.markdown(headings, lines)}")
+    lines = []
+    for row in rows:
+        if "bandwidth" in row:
+            cells = [row["layer"], row["product"], row["level"], number(row["bandwidth"])]
+            for name in sets:
+                cells += [number(row["gigabytes"].get(name)), percent(row["fraction_of_bandwidth"].get(name))]
+            lines.append(cells)
+    if lines:
+        headings = ["layer, batch, dtype", "product", "weights in", "GB/s possible", *pairs(sets, "GB/s", "of it")]
+        parts.append(f"### Batch 1: bandwidth of the weights\n\n{report.markdown(headings, lines)}")
+    return "\n\n".join(parts)
+
+
+def functions_section(result: Result) -> str:
+    sets, lines = result["sets"], []
+    for row in result["rows"]:
+        if row["wrong"]:
+            continue
+        cells = [f"{row['name']}, {row['dtype']}", number(row["speed"]["NumPy"])]
+        for name in sets:
+            error = row["errors"].get(name, {})
+            cells += [number(row["speed"].get(name)), number(error.get("normal")), number(error.get("subnormal"))]
+        lines.append([*cells, number(row["c/numba"])])
+    headings = ["elements per ns", "NumPy", *pairs(sets, "", "max ulp", "ulp, subnormal results"), "c/numba"]
+    return report.markdown(headings, lines)
+
+
+def kernels_section(result: Result) -> str:
+    sets, lines = result["sets"], []
+    for row in result["rows"]:
+        if row["wrong"]:
+            continue
+        cells = [f"{row['name']}, {row['dtype']}, {row['cache']}", number(row["nanoseconds"]["NumPy"])]
+        for name in sets:
+            cells += [number(row["nanoseconds"][name]), number(row["gigabytes_per_second"][name])]
+        lines.append([*cells, number(row["c/numba"])])
+    return report.markdown(["ns per element", "NumPy", *pairs(sets, "", "GB/s"), "c/numba"], lines)
+
+
+def optimizers_section(result: Result) -> str:
+    sets, lines = result["sets"], []
+    peers = ("NumPy", "torch", "torch fused")
+    for row in result["rows"]:
+        if row["wrong"]:
+            continue
+        time = row["nanoseconds"]
+        cells = [f"{row['name']}, {row['parameters']:,}", *(number(time.get(name)) for name in peers), row["level"]]
+        cells.append(number(row["possible"]))
+        for name in sets:
+            cells += [number(time[name]), percent(row["fraction"][name])]
+        lines.append([*cells, number(row["c/numba"])])
+    headings = ["ns per parameter", *peers, "in", "possible", *pairs(sets, "", "of bandwidth"), "c/numba"]
+    return report.markdown(headings, lines)
+
+
+def overhead_section(result: Result) -> str:
+    lines = []
+    for row in result["rows"]:
+        bound = next((name for name in ("bound", "steps") if name in row["over"]), "")
+        checked = next(name for name in ("call", "run of one") if name in row["over"])
+        figures = (row["nanoseconds"][row["work"]], row["over"][checked], row["over"].get(bound))
+        lines.append([row["name"], row["backend"], *map(number, figures)])
+    headings = ["nanoseconds", "kernels", "the work itself", "checked call, over it", "bound, over it"]
+    return report.markdown(headings, lines)
+
+
+def startup_section(result: Result) -> str:
+    lines = []
+    for name, found in {**result["fastnn"], **result["peers"]}.items():
+        times = (found["seconds"], found.get("cold"))
+        lines.append([name, *map(number, times), f"{found['resident']:.0f}", f"{found['peak']:.0f}"])
+    headings = ["process start to 100 steps of 64-128-64-10", "s", "s, empty cache", "MiB then", "MiB at most"]
+    text = report.markdown(headings, lines)
+    return f"{text}\n\n`import fastnn` takes {result['import over empty']:.3f} s over an empty interpreter."
+
+
+def real_data_section(result: Result) -> str:
+    from bench.readme import real_data_table
+
+    return real_data_table(result)
+
+
+NEEDED = {"machine": "cores", "startup": "fastnn", "real_data": "rows"}  # others: "sets"
+SECTIONS: dict[str, tuple[str, Callable[[Result], str]]] = {
+    "machine": ("The machine", machine_section),
+    "steps": ("Training steps", steps_section),
+    "steps_2_threads": ("Training steps on two threads", steps_section),
+    "products": ("Products", products_section),
+    "products_2_threads": ("Products on two threads", products_section),
+    "products_avx2": ("Products with 32-byte vectors", products_section),
+    "functions": ("Functions of vectors", functions_section),
+    "optimizers": ("Optimizers", optimizers_section),
+    "overhead": ("What a call costs", overhead_section),
+    "startup": ("From a standing start", startup_section),
+    "real_data": ("Real data", real_data_section),
+    "kernels": ("Every operation", kernels_section),
+}
+
+
+def page() -> str:
+    parts = [TITLE]
+    for name, (title, section) in SECTIONS.items():
+        result = report.newest(name, NEEDED.get(name, "sets"))
+        if result is not None:
+            parts.append(f"## {title}\n\n{about(result)}\n\n{section(result)}\n")
+    return "\n".join(parts)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="change nothing; exit code 1 if the page differs")
+    arguments = parser.parse_args()
+    text = page()
+    shown = PAGE.relative_to(environment.ROOT)
+    if PAGE.exists() and PAGE.read_text(encoding="utf-8") == text:
+        print(f"{shown} is what the results give")
+        return 0
+    if arguments.check:
+        print(f"{shown} differs from the results: python -m bench.performance", file=sys.stderr)
+        return 1
+    PAGE.write_text(text, encoding="utf-8")
+    print(f"{shown} rewritten")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
