@@ -11,8 +11,16 @@ from typing import Any
 import numpy as np
 
 from fastnn.kernels import OPERATIONS
+from fastnn.kernels.backends import backends
 
 Array = np.ndarray[Any, Any]
+
+BACKENDS = tuple(backends().available)
+"""The kernel sets of this machine, "reference" first. Without a C library, or with FASTNN_NATIVE=0, "c" is not among
+them; .ci/run demands one, and runs everything in both ways."""
+
+COMPILED = tuple(name for name in BACKENDS if name != "reference")
+"""Those whose kernels are called by address."""
 
 SIZES = [1, 2, 3, 5, 15, 16, 17, 33, 64, 100, 129]
 """Lengths of an axis: one, odd ones, one off a vector of 16, 8 or 4 on either side, several vectors."""

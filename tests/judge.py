@@ -12,7 +12,8 @@ import numpy as np
 import tolerances
 from tolerances import Outcome
 
-from fastnn.kernels import Operation, objects
+from fastnn.kernels import Operation
+from fastnn.kernels.backends import kernel_address
 from fastnn.kernels.table import argument_words
 from fastnn.plan.arena import Layout
 
@@ -122,9 +123,10 @@ def _worst(dtype: np.dtype[Any]) -> Any:
     return np.nan if dtype.kind == "f" else np.iinfo(dtype).min
 
 
-def as_in_a_plan(entry: Operation, by_outputs: bool, padding: int, in_place: bool = False) -> Run:
-    """Runs the compiled kernel on one arena, laid out as a plan does it, whose padding is full of a byte.
+def as_in_a_plan(entry: Operation, kernels: str, by_outputs: bool, padding: int, in_place: bool = False) -> Run:
+    """Runs a compiled kernel on one arena, laid out as a plan does it, whose padding is full of a byte.
 
+    kernels      the set that it is taken from
     by_outputs   weights and their gradients are stored [out][in], else [in][out]; the operand of the weight gradient
                  that shares its contiguous axis is given transposed
     """
@@ -155,8 +157,8 @@ def as_in_a_plan(entry: Operation, by_outputs: bool, padding: int, in_place: boo
             views[entry.in_place[1]] = views[entry.in_place[0]]
         before = arena.copy()
         words = argument_words(entry, {**arguments, **views})
-        kernel = objects.function(entry.name, str(dtype_of(entry, arguments)), ctypes.c_void_p)
-        kernel(words.ctypes.data)
+        address = kernel_address(kernels, entry.name, str(dtype_of(entry, arguments)))
+        ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address)(words.ctypes.data)
         for array in entry.arrays:
             if array.name not in slots:
                 continue

@@ -6,13 +6,14 @@ and behind every other that keeps, replaces or passes on its input.
 
 from typing import Any
 
+import cases
 import numpy as np
 
 from fastnn import Activation, BatchNorm, Dense, Dropout, Sequential
 
 Array = np.ndarray[Any, Any]
 LOSSES = ("cross_entropy", "mse", "bce")
-BACKENDS = ("numba", "reference")
+BACKENDS = cases.BACKENDS
 
 
 def mixes(width: int, outputs: int) -> dict[str, list[Any]]:

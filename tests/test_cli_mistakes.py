@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from command_data import people, write_idx
 
+from fastnn.kernels import backends
+
 pytest.importorskip("pandas")
 pytest.importorskip("sklearn")
 
@@ -26,11 +28,17 @@ def test_wrong_commands_and_options(fails, run):
     assert "momentum" in fails("train", "iris", "--momentum", 0.9)
     assert "rate must be" in fails("train", "iris", "--dropout", 1)
     assert "above 0 and below 1" in fails("train", "iris", "--validation", 1.5)
-    assert "--backend c: " in fails("train", "iris", "--backend", "c")
     assert "--delimiter: ',,' must be one character" in fails("train", "iris", "--delimiter", ",,")
     code, out, _ = run("train", "--help")
     assert code == 0
     assert "--target" in out
+
+
+def test_a_backend_that_is_not_there_is_one_line(fails, monkeypatch):
+    without = backends.Backends({"reference": "NumPy"}, {"c": "there is none"}, "reference", "no other")
+    monkeypatch.setattr(backends, "backends", lambda: without)
+    line = fails("train", "iris", "--backend", "c")
+    assert "--backend c: backend='c': not available: there is none" in line
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from fastnn import ops
 from fastnn.kernels import OPERATIONS
 
 Array = np.ndarray[Any, Any]
-BACKENDS = ("reference", "numba")
+BACKENDS = cases.BACKENDS
 DTYPES = ("float32", "float64")
 NAN, INF = float("nan"), float("inf")
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import cases
 import numpy as np
 import pytest
 
@@ -20,7 +21,7 @@ from fastnn.optimizers import Optimizer
 Array = np.ndarray[Any, Any]
 Update = Callable[..., None]  # called as a kernel of fastnn.ops is: arrays by position, scalars by name
 
-BACKENDS = ("reference", "numba")
+BACKENDS = cases.BACKENDS
 DTYPES = ("float32", "float64")
 OPTIMIZERS: dict[str, Optimizer] = {
     "sgd_default": fnn.SGD(lr=1e-3),
@@ -108,8 +109,9 @@ def check_double(name: str, update: Update) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name.startswith(BIT_FOR_BIT)])
-def test_numba_makes_the_bits_of_fused_torch(name: str) -> None:
-    check_bits(name, kernel(OPTIMIZERS[name].operation, "numba"))
+@pytest.mark.parametrize("backend", cases.COMPILED)
+def test_compiled_kernels_make_the_bits_of_fused_torch(name: str, backend: str) -> None:
+    check_bits(name, kernel(OPTIMIZERS[name].operation, backend))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -10,6 +10,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import cases
 import numpy as np
 import pytest
 
@@ -39,7 +40,7 @@ def two_moons(rows: int, seed: int) -> tuple[Array, Array]:
     return X + generator.normal(0, 0.1, X.shape), y
 
 
-@pytest.mark.parametrize("backend", ["reference", "numba"])
+@pytest.mark.parametrize("backend", cases.BACKENDS)
 @pytest.mark.parametrize("loss", ["cross_entropy", "bce", "mse"])
 def test_learns_xor(loss: str, backend: str) -> None:
     X, y = np.array([[0.0, 0], [0, 1], [1, 0], [1, 1]]), np.array([0, 1, 1, 0])

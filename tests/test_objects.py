@@ -35,7 +35,8 @@ print(losses[-1], len(objects.compiled), "numba" in sys.modules)
 
 def environment(cache, package=PACKAGE):
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("FASTNN_", "XDG_", "PYTHONPATH"))}
-    return {**kept, "FASTNN_CACHE_DIR": str(cache), "PYTHONPATH": str(package.parent), "PYTHONDONTWRITEBYTECODE": "1"}
+    own = {"FASTNN_CACHE_DIR": str(cache), "FASTNN_NATIVE": "0"}  # "auto" is Numba
+    return {**kept, **own, "PYTHONPATH": str(package.parent), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def start(script, cache, package=PACKAGE, folder=None):

@@ -218,7 +218,7 @@ def test_kernels_call_nothing_that_could_allocate_raise_or_print():
 def test_new_architectures_batch_sizes_losses_and_hyper_parameters_compile_nothing():
     def train(layers, loss, optimizer, batch_size, inputs=5, rows=23):
         model = Sequential(layers, inputs=inputs)
-        trainer = Trainer(model, loss, optimizer, batch_size=batch_size)
+        trainer = Trainer(model, loss, optimizer, batch_size=batch_size, backend="numba")
         data = trainer.bind(*networks.data(loss.name, rows, inputs, model.outputs, "float32"))
         data.run(np.arange(rows))
         data.run_full(2)

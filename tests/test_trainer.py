@@ -15,6 +15,7 @@ import pytest
 import fastnn as fnn
 from fastnn import MSE, SGD, AdaGrad, Adam, Dense, Dropout, NonFiniteLoss, RMSProp, Sequential, Trainer
 from fastnn import bound as bound_module
+from fastnn.kernels import backends
 from fastnn.plan.arena import Parameters
 
 # Runs.
@@ -474,8 +475,10 @@ def test_a_trainer_of_unknown_or_impossible_parts_is_refused(arguments, message)
         Trainer(networks.network("relu", 5, 7, 3), **{"loss": "mse", **arguments})
 
 
-def test_a_backend_that_is_not_there_says_how_to_get_it():
-    with pytest.raises(RuntimeError, match="backend='c': not available: "):
+def test_a_backend_that_is_not_there_says_how_to_get_it(monkeypatch):
+    without = backends.Backends({"reference": "NumPy"}, {"c": "there is none; install one"}, "reference", "no other")
+    monkeypatch.setattr(backends, "backends", lambda: without)
+    with pytest.raises(RuntimeError, match="backend='c': not available: there is none; install one"):
         Trainer(networks.network("relu", 5, 7, 3), "mse", backend="c")
 
 

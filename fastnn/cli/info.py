@@ -41,9 +41,25 @@ def run(options: argparse.Namespace) -> int:
         say("CPU", f"{cpu.name()}, {count(_cores(), 'core')} for this process")
         say("Vectors", f"{isa}{lower}: {bits} bits, {bits // 32} float32 or {bits // 64} float64 numbers")
         say("Kernels", *str(backends()).splitlines())
+        say("C library", *_library())
     say("Threads", "1 unless asked for; Numba's kernels run on one thread whatever is asked for")
     say("Cache", _cache())
     return 0
+
+
+def _library() -> Iterator[str]:
+    """What the library was built with, or the compiler's words where a build failed."""
+    from fastnn.kernels import built, native
+
+    if native.available():
+        yield f"built by {native.compiler()}"
+        if native.is_stale():
+            yield "from other sources than those beside the package: python setup.py build_ext --inplace builds them"
+        return
+    words = built.reason()[1]
+    if words:
+        yield "not built; the compiler's words:"
+        yield from words
 
 
 def _version(package: str) -> str | None:
