@@ -7,6 +7,7 @@ is there.
 
 import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def _load() -> tuple[Any, Any, str]:
     if found != CONTRACT:
         raise ImportError(
             f"the C kernels were built from other sources: their calling convention is number {found}, "
-            f"this fastnn has number {CONTRACT}; {_AGAIN}"
+            f"this fastnn has {CONTRACT}; {_AGAIN}"
         )
     return _native.lib, _native.ffi, _native.__file__
 
@@ -80,8 +81,13 @@ def address(operation: str, dtype: str) -> int:
     """The address of an operation's kernel for "float32" or "float64" at the level in use; 0 if there is none."""
     from . import cpu
 
+    return find(operation, dtype, cpu.isa())
+
+
+def find(operation: str, dtype: str, isa: str) -> int:
+    """The address of an operation's kernel at a level, which this CPU may not have; 0 if the library has none."""
     lib, _, path = _load()
-    return int(lib.fastnn_address(path.encode(), f"fastnn_{operation}_{dtype}_{cpu.isa()}".encode()))
+    return int(lib.fastnn_address(path.encode(), f"fastnn_{operation}_{dtype}_{isa}".encode()))
 
 
 def loop() -> Any:
@@ -93,3 +99,32 @@ def loop() -> Any:
         run(cast(words), cast(kernels), cast(starts), cast(places), columns, cast(table), passes)
 
     return call
+
+
+def team_loop(
+    words: int, words_of_member: int, kernels: int, starts: int, places: int, columns: int, cuts: int, threads: int
+) -> Callable[[int, int, int, int], None]:
+    """The loop for several threads over a plan, `fastnn_run_threads` of fastnn.h: called with the addresses of a table and
+    of the waves, their number and the address of the chains."""
+    lib, ffi, _ = _load()
+    cast = functools.partial(ffi.cast, "int64_t *")
+    plan = ffi.new("fastnn_plan *")
+    plan.words, plan.words_of_member = cast(words), words_of_member
+    plan.kernels, plan.starts, plan.places, plan.columns = cast(kernels), cast(starts), cast(places), columns
+    plan.cuts, plan.threads = ffi.cast("fastnn_cut *", cuts), threads
+
+    def call(table: int, waves: int, count: int, chains: int) -> None:
+        lib.fastnn_run_threads(plan, cast(table), cast(waves), count, cast(chains))
+
+    return call
+
+
+def stop_threads() -> None:
+    """Ends the threads of the pool; the next model that wants some makes new ones."""
+    _load()[0].fastnn_pool_stop()
+
+
+def pool() -> tuple[int, int]:
+    """How many threads the pool has, and how many threads compute at the moment, callers included."""
+    lib = _load()[0]
+    return int(lib.fastnn_pool_workers()), int(lib.fastnn_pool_busy())
