@@ -137,6 +137,14 @@ def test_reference_kernels_and_their_numba_twins_stand_in_the_same_order_in_file
     assert functions(ROOT / "kernels" / "numba" / file, "kernel") == reference
 
 
+@pytest.mark.parametrize("file", TWINS)
+def test_c_kernels_stand_in_the_same_order_in_files_of_the_same_name(file):
+    reference = functions(ROOT / "kernels" / "reference" / file, "operation")
+    text = (ROOT.parent / "kernels" / file).with_suffix(".c").read_text(encoding="utf-8")
+    assert re.findall(r"^KERNEL\((\w+)\)$", text, re.MULTILINE) == reference
+    assert f"fastnn/kernels/reference/{file}" in text.split("#include")[0]
+
+
 def test_every_operation_of_the_table_is_one_of_the_twins():
     declared = [name for file in TWINS for name in functions(ROOT / "kernels" / "reference" / file, "operation")]
     assert sorted(declared) == sorted(OPERATIONS)

@@ -52,6 +52,7 @@ def why_not() -> str | None:
 
 
 def available() -> bool:
+    """Whether the C kernels can be used."""
     return why_not() is None
 
 
