@@ -77,7 +77,7 @@ def project(tmp_path: Path) -> Path:
     leave = shutil.ignore_patterns("__pycache__", "*.so", "*.pyd", built.REASON)
     for name in ("fastnn", "kernels"):
         shutil.copytree(ROOT / name, folder / name, ignore=leave)
-    for name in ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md"):
+    for name in ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder)
     for unit in folder.glob("kernels/isa/*.c"):
         if unit.name != "baseline_float32.c":
@@ -179,7 +179,8 @@ def test_a_wheel_is_made_without_a_compiler_and_carries_the_reason(project: Path
     done = python(project, "setup.py", "-q", "bdist_wheel", "--dist-dir", "dist", CC="/nonexistent/cc")
     assert done.returncode == 0, done.stderr
     (wheel,) = (project / "dist").glob("*.whl")
-    names = zipfile.ZipFile(wheel).namelist()
+    with zipfile.ZipFile(wheel) as content:
+        names = content.namelist()
     assert f"fastnn/kernels/{built.REASON}" in names
     assert not any(name.endswith(".so") or name.startswith("kernels") for name in names)
 
@@ -191,7 +192,8 @@ def test_a_wheel_carries_the_library_for_every_later_python(project: Path) -> No
     done = python(project, "setup.py", "-q", "bdist_wheel", "--dist-dir", "dist")
     assert done.returncode == 0, done.stderr
     (wheel,) = (project / "dist").glob("*.whl")
-    names = [Path(name).name for name in zipfile.ZipFile(wheel).namelist()]
+    with zipfile.ZipFile(wheel) as content:
+        names = [Path(name).name for name in content.namelist()]
     assert built.REASON not in names
     (library,) = (name for name in names if name.endswith(".so"))
     if STABLE:
@@ -203,7 +205,8 @@ def test_a_source_distribution_has_what_a_build_needs(project: Path) -> None:
     done = python(project, "setup.py", "-q", "sdist", "--dist-dir", "dist")
     assert done.returncode == 0, done.stderr
     (archive,) = (project / "dist").glob("*.tar.gz")
-    names = {name.partition("/")[2] for name in tarfile.open(archive).getnames()}
+    with tarfile.open(archive) as content:
+        names = {name.partition("/")[2] for name in content.getnames()}
     for path in project.glob("kernels/**/*.*"):
         assert path.relative_to(project).as_posix() in names
     assert {"setup.py", "pyproject.toml", "fastnn/kernels/built.py", "LICENSE"} <= names

@@ -1,5 +1,5 @@
-"""The C kernels: all of them are there, they read their words as declared and write the bits of their Numba twins, and a
-process that trains with them loads nothing else. How they are built is in test_build.py.
+"""The C kernels: all of them are there, they read their words as declared and write the bits of their Numba twins, and
+a process that trains with them loads nothing else. How they are built is in test_build.py.
 """
 
 import os
