@@ -59,8 +59,9 @@ class Trainer:
     loss         "cross_entropy", "mse", "bce" or an instance; None if gradients of the outputs come from outside
     optimizer    "sgd", "adam", "rmsprop", "adagrad" or an instance; None: Adam()
     batch_size   rows of a step
-    threads      accepted and checked; the Numba kernels run a model on one thread
-    backend      "auto", "numba" or "reference"
+    threads      how many share the work of one model; more than 1 needs the C library, whose pool they come from, and
+                 changes no bit of the results
+    backend      "auto", "c", "numba" or "reference"
     """
 
     def __init__(
@@ -73,9 +74,10 @@ class Trainer:
         self.batch_size = checks.integer("Trainer", "batch_size", batch_size, minimum=1)
         self.threads = checks.integer("Trainer", "threads", threads, minimum=1)
         self.backend = backends.resolve(backend)
+        backends.check_threads(self.threads, self.backend)
         self._lr = self.optimizer.lr
         self.step_count = 0
-        self._programs: dict[tuple[bool, int, int], Program] = {}
+        self._programs: dict[tuple[bool, int, int, int], Program] = {}
         self._forward: _Forward | None = None  # what backward() may use, once
         self._differentiated: Program | None = None  # whose gradients step() may use, once
         parameters = model.parameters
@@ -226,15 +228,18 @@ class Trainer:
 
     # Plans.
 
-    def program(self, rows: int, with_loss: bool = True, batches: int = 1) -> Program:
-        """The training plan for up to `rows` rows, bound to this trainer's memory and room for that many batches."""
-        key = (with_loss, rows, batches)
+    def program(self, rows: int, with_loss: bool = True, batches: int = 1, parts: int = 0) -> Program:
+        """The training plan for up to `rows` rows, bound to this trainer's memory and room for that many batches and parts
+        of the gradients."""
+        key = (with_loss, rows, batches, parts)
         if key not in self._programs:
             loss = self.loss if with_loss else None
-            plan = compile_training(self.model.layers, self.model.parameters, loss, self.optimizer, rows)
+            plan = compile_training(
+                self.model.layers, self.model.parameters, loss, self.optimizer, rows, in_parts=parts > 0
+            )
             if len(self._programs) == _KEPT_PROGRAMS:
                 del self._programs[next(iter(self._programs))]  # the oldest; it is compiled again when it is needed
-            self._programs[key] = Program(plan, self._arenas, self.backend, batches)
+            self._programs[key] = Program(plan, self._arenas, self.backend, batches, parts, self.threads)
         return self._programs[key]
 
     def _parts(self, rows: int) -> Program:

@@ -6,7 +6,6 @@ them, and tells when a library is older than the sources beside it.
 """
 
 import importlib.util
-import re
 from pathlib import Path
 from types import ModuleType
 
@@ -37,9 +36,8 @@ static const char *fastnn_compiler(void)
 
 
 def units() -> list[Path]:
-    """All translation units: one for each level and dtype, and the files of this folder that those do not include."""
-    included = re.findall(r'#include "\.\./(\w+\.c)"', (HERE / "isa" / "all.h").read_text(encoding="utf-8"))
-    return [*sorted(HERE.glob("isa/*.c")), *(path for path in sorted(HERE.glob("*.c")) if path.name not in included)]
+    """All translation units: one for each level and dtype, which include the kernels, and what no level changes."""
+    return [*sorted(HERE.glob("isa/*.c")), *(HERE / name for name in ("library.c", "pool.c", "run.c"))]
 
 
 def headers() -> list[Path]:

@@ -48,6 +48,42 @@ int64_t fastnn_address(const char *library, const char *name);
 void fastnn_run(int64_t *words, const int64_t *kernels, const int64_t *starts, const int64_t *places, int64_t columns,
                 const int64_t *table, int64_t passes);
 
+/* How one call is cut among threads: along an axis that no sum runs along, at multiples of `granule`. Numbers called a
+ * place are indices into the words of the call. */
+typedef struct {
+    int64_t size;      /* place of the length of the axis; -1: the call is not cut */
+    int64_t granule;
+    int64_t grain;     /* the least work of a part */
+    int64_t words;     /* of the call */
+    int64_t first;     /* place of a scalar that counts along the axis, -1 if there is none */
+    int64_t works;     /* the work is the product of so many sizes */
+    int64_t work[4];   /* their places */
+    int64_t arrays;    /* those that have the axis: */
+    int64_t address[12];  /* place of the address */
+    int64_t stride[12];   /* place of the stride along the axis, -1 where it is 1 */
+    int64_t bytes[12];    /* of a number */
+} fastnn_cut;
+
+/* A plan for several threads; arrays as in fastnn_run. */
+typedef struct {
+    int64_t *words;            /* (threads, words_of_member): each thread has a workspace of its own */
+    int64_t words_of_member;
+    const int64_t *kernels, *starts, *places;
+    int64_t columns;
+    const fastnn_cut *cuts;    /* (Q,) */
+    int64_t threads;
+} fastnn_plan;
+
+/* Runs passes in waves, one after the other. Wave w is the chains waves[w] .. waves[w + 1] - 1, which do not depend on each
+ * other; chain c is the passes chains[c] .. chains[c + 1] - 1 of the table, in order. The bits do not depend on `threads`. */
+void fastnn_run_threads(const fastnn_plan *plan, const int64_t *table, const int64_t *waves, int64_t wave_count,
+                        const int64_t *chains);
+
+/* The thread pool: see pool.h. */
+void fastnn_pool_stop(void);
+int64_t fastnn_pool_workers(void);
+int64_t fastnn_pool_busy(void);
+
 /* One kernel, by address, on its words. */
 void fastnn_call(int64_t kernel, const int64_t *words);
 

@@ -128,6 +128,12 @@ def _dense_backward_weight(o: Outcome) -> dict[str, Array]:
     return {"dweight": (dy.shape[1] + 2) * o.u * total}
 
 
+@bound_of("add_parts")
+def _add_parts(o: Outcome) -> dict[str, Array]:
+    parts = np.abs(o.before["parts"])
+    return {"total": len(parts) * o.u * parts.sum(axis=0)}
+
+
 # Losses: the gradient's unit is that of the two numbers whose difference it is, a value's that of all its terms.
 
 

@@ -33,6 +33,16 @@ def native_loop(kernel_set: str) -> Callable[..., None]:
     return objects.function("loop", "int64", *[pointer] * 4, size, pointer, size)
 
 
+def check_threads(threads: int, kernel_set: str) -> None:
+    """Refuses several threads where there are none to be had."""
+    if threads > 1 and kernel_set == "reference":
+        raise ValueError(f"threads={threads}: the reference backend runs on one thread")
+    if threads > 1 and not native.available():
+        raise RuntimeError(
+            f"threads={threads}: more than one thread needs the pool of the C library, but {native.why_not()}"
+        )
+
+
 @dataclass(frozen=True)
 class Backends:
     """The answer of `fastnn.backends()`.

@@ -73,6 +73,10 @@ class Operation:
     matrix, a whole square block."""
     nonempty: tuple[str, ...] = ()
     """Axes without whose entries there is no result."""
+    splits: tuple[str, ...] = ()
+    """Axes along which threads may share a call, the better one first: no sum runs along them, so no bit changes."""
+    counts: str = ""
+    """The integer scalar that numbers the first entry of the axis of `splits`, if the kernel counts along it."""
 
     @property
     def sizes(self) -> tuple[str, ...]:
@@ -120,7 +124,7 @@ OPERATIONS: dict[str, Operation] = {}
 
 def operation(
     *, writes: str = "", updates: str = "", reads: str = "", scalars: str = "", in_place: str = "",
-    padding: Padding = "vectors", nonempty: str = "",
+    padding: Padding = "vectors", nonempty: str = "", splits: str = "", counts: str = "",
 ) -> Callable[..., Any]:  # fmt: skip
     """Enters a reference kernel into the table.
 
@@ -134,6 +138,8 @@ def operation(
     in_place                 "written=read" if these two may be the same array
     padding                  what compiled kernels may touch behind a row: "none", "vectors" or "blocks"
     nonempty                 axes that must have entries, separated by spaces
+    splits                   axes along which threads may share a call, the better one first: no sum runs along them
+    counts                   an integer scalar that numbers the first entry along such an axis
     """
 
     def enter(function: Callable[..., None]) -> Callable[..., None]:
@@ -145,7 +151,10 @@ def operation(
         scalar = tuple(_scalar(text) for text in scalars.split())
         written, _, read = in_place.partition("=")
         same = (written, read) if in_place else None
-        entry = Operation(function.__name__, arrays, scalar, function, same, padding, tuple(nonempty.split()))
+        entry = Operation(
+            function.__name__, arrays, scalar, function, same, padding,
+            tuple(nonempty.split()), tuple(splits.split()), counts,
+        )  # fmt: skip
         declared = tuple(inspect.signature(function).parameters)
         if declared != entry.operands:
             raise TypeError(f"{function.__name__}{declared}: the declaration names {entry.operands}")
@@ -175,8 +184,9 @@ def _scalar(text: str) -> Scalar:
 def _check_names(entry: Operation) -> None:
     """What a declaration refers to is declared: axes, and the scalars by which an array may be absent."""
     integers = {scalar.name for scalar in entry.scalars if scalar.integer}
-    axes = {*entry.nonempty, *(array.below for array in entry.arrays if array.below)}
-    unknown = {*(axes - {*entry.sizes}), *({array.optional for array in entry.arrays if array.optional} - integers)}
+    axes = {*entry.nonempty, *entry.splits, *(array.below for array in entry.arrays if array.below)}
+    named = {array.optional for array in entry.arrays if array.optional} | ({entry.counts} - {""})
+    unknown = (axes - {*entry.sizes}) | (named - integers)
     if unknown:
         raise TypeError(f"{entry.name}: the declaration has no {', '.join(sorted(unknown))}")
 

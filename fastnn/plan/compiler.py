@@ -153,9 +153,12 @@ def _forward(builder: Builder, layers: Sequence["Layer"], x: Value) -> Value:
 
 
 def compile_training(
-    layers: Sequence["Layer"], parameters: Parameters, loss: "Loss | None", optimizer: "Optimizer | None", rows: int
-) -> Plan:
+    layers: Sequence["Layer"], parameters: Parameters, loss: "Loss | None", optimizer: "Optimizer | None", rows: int,
+    in_parts: bool = False,
+) -> Plan:  # fmt: skip
     """The plan of one training step on up to `rows` rows.
+
+    in_parts   backward writes parts of the gradients, of several passes over a full batch, and "reduce" adds them up
 
     Without a loss the outputs can be taken out ("output") and the gradient with respect to them is given ("loss");
     without an optimizer there is no update.
@@ -178,6 +181,10 @@ def compile_training(
             builder.layer = index
             if gradient is not None:
                 gradient = layers[index].backward(builder, gradient)
+    with builder.section("reduce"):
+        if in_parts:
+            gradients = _flat(builder, "gradients")
+            builder.call("add_parts", "dW = sum of its parts", total=gradients, parts=Given("parts"))
     with builder.section("update"):
         if optimizer is not None:
             _update(builder, optimizer)
@@ -205,13 +212,17 @@ def _put_out(builder: Builder, z: Value) -> None:
 
 def _update(builder: Builder, optimizer: "Optimizer") -> None:
     """One call over the flat arenas: parameters, gradients and as many moments as the operation declares."""
-    dtype = builder.plan.dtype
-    length = len(builder.parameters.arena) // dtype.itemsize
-    flat = Slot("all", (length,), dtype, 0, (dtype.itemsize,))
-    arguments: dict[str, Operand] = {"param": Ref("parameters", flat), "grad": Ref("gradients", flat)}
-    arguments |= {moment: Ref(moment, flat) for moment in optimizer.moments}
+    arguments: dict[str, Operand] = {"param": _flat(builder, "parameters"), "grad": _flat(builder, "gradients")}
+    arguments |= {moment: _flat(builder, moment) for moment in optimizer.moments}
     arguments |= {scalar.name: Given(scalar.name) for scalar in optimizer.entry.scalars}
     builder.call(optimizer.operation, f"{', '.join(('W', *optimizer.moments))} <- dW", **arguments)
+
+
+def _flat(builder: Builder, arena: str) -> Ref:
+    """All numbers of an arena with the layout of the parameters."""
+    dtype = builder.plan.dtype
+    length = len(builder.parameters.arena) // dtype.itemsize
+    return Ref(arena, Slot("all", (length,), dtype, 0, (dtype.itemsize,)))
 
 
 def tile_rows(rows: int, layers: Sequence["Layer"], dtype: np.dtype[Any]) -> int:

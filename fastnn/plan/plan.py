@@ -37,7 +37,7 @@ class Plan:
     """What one step of training, or one pass of inference, does.
 
     rows       the most rows that a pass can take; a pass may have fewer
-    sections   name -> [first, last) in `calls`: "gather", "forward", "loss", "backward", "update", "output"
+    sections   name -> [first, last) in `calls`: "gather", "forward", "loss", "backward", "reduce", "update", "output"
     batch      the layout of a pass's inputs and targets: written by "gather", only read by the other sections
     workspace  that of values that live within a pass;  scratch  of those that live within a layer
     """

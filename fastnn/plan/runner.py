@@ -6,7 +6,7 @@ taken in tiles. `Passes` says what each pass is given.
 """
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -56,6 +56,9 @@ class Passes:
 
     calls    (passes, 2) int64: [first, last) of each
     batch    (passes,) int64: which of the program's batches each works on; None: the first
+    part     (passes,) int64: which part of the gradients each writes, -1 for the gradients themselves; None: no parts
+    marks    (passes,) int64: 0 follows the pass before, 1 begins a chain of passes that may run beside the chains before
+             it, 2 begins a chain that waits for all before; None: one chain
     rows     (passes,) int64: rows of each, at most the plan's
     given    by name: an array or a scalar that is the same in all passes, a Window, or PerPass scalars
     """
@@ -64,6 +67,8 @@ class Passes:
     rows: Array
     given: dict[str, Column] = field(default_factory=dict)
     batch: Array | None = None
+    part: Array | None = None
+    marks: Array | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -91,7 +96,7 @@ class ReferenceRunner:
 
     def __init__(self, plan: Plan, arenas: Mapping[str, Array]) -> None:
         self._plan, self._arenas = plan, arenas
-        self._views: dict[int, list[dict[str, Any]]] = {}
+        self._views: dict[tuple[int, int], list[dict[str, Any]]] = {}
 
     def run(self, passes: Passes) -> None:
         self.run_some(passes, 0, len(passes))
@@ -103,23 +108,26 @@ class ReferenceRunner:
         """Runs `count` of the passes, from `start` on."""
         for index in range(start, start + count):
             first, last = passes.calls[index]
-            arguments = self._arguments(0 if passes.batch is None else int(passes.batch[index]))
+            batch = 0 if passes.batch is None else int(passes.batch[index])
+            arguments = self._arguments(batch, -1 if passes.part is None else int(passes.part[index]))
             with np.errstate(all="ignore"):  # what overflows is found in the loss
                 for q in range(first, last):
                     self._run(self._plan.calls[q], arguments[q], passes, index)
 
-    def _arguments(self, batch: int) -> list[dict[str, Any]]:
-        """The operands of all calls, those in an arena as views, for one of the batches."""
-        if batch not in self._views:
+    def _arguments(self, batch: int, part: int) -> list[dict[str, Any]]:
+        """The operands of all calls, those in an arena as views, for one of the batches and a part of the gradients."""
+        if (batch, part) not in self._views:
             arenas = {**self._arenas, "batch": self._arenas["batch"][batch * self._plan.batch.bytes :]}
-            self._views[batch] = [
+            if part >= 0:
+                arenas["gradients"] = arenas["parts"][part * len(arenas["gradients"]) :]
+            self._views[batch, part] = [
                 {
                     name: value.view(arenas) if isinstance(value, Ref) else value
                     for name, value in call.arguments.items()
                 }
                 for call in self._plan.calls
             ]
-        return self._views[batch]
+        return self._views[batch, part]
 
     def _run(self, call: Call, arguments: Mapping[str, Any], passes: Passes, index: int) -> None:
         rows = int(passes.rows[index])
@@ -161,7 +169,8 @@ class NativeRunner:
         self._shapes: list[tuple[str, int, dict[int, int]]] = []
         self._calls, self._needed = plan.calls, dict[tuple[int, int], set[str]]()
         self._batch_bytes = plan.batch.bytes
-        self._pointing: list[int] = []  # words that point into a batch
+        # Words that point into what lies side by side in an arena: batches, workspaces, parts of the gradients.
+        self._pointing: dict[str, list[int]] = {name: [] for name in ("batch", "workspace", "scratch", "gradients")}
         words: list[Array] = []
         starts, start = [], 0
         for call in plan.calls:
@@ -172,7 +181,6 @@ class NativeRunner:
         self._words_array = np.concatenate(words) if words else np.zeros(0, np.int64)
         self._starts = np.array(starts, np.int64)
         self._kernels = np.array(kernels, np.int64)
-        self._first_batch = self._words_array[self._pointing]  # addresses in the first batch
         self._arenas = arenas  # keeps the memory behind the addresses alive
         self._lock = threading.Lock()  # the workspace serves one thread at a time
         self._loop = loop
@@ -187,14 +195,14 @@ class NativeRunner:
             if isinstance(value, Given):
                 self._note(value.name, start + places[array.name])
                 strides = start + places[array.name] + 1 if len(array.axes) == 2 else -1
-                unknown = {n: start + places[axis] for n, axis in enumerate(array.axes) if axis == "R"}
+                unknown = {n: start + places[axis] for n, axis in enumerate(array.axes) if axis in "RP"}
                 self._shapes.append((value.name, strides, unknown))
             else:
                 view = value.view(arenas) if isinstance(value, Ref) else None
                 words = array_words(array, view)
                 own[places[array.name] : places[array.name] + len(words)] = words
-                if isinstance(value, Ref) and value.arena == "batch":
-                    self._pointing.append(start + places[array.name])
+                if isinstance(value, Ref) and value.arena in self._pointing:
+                    self._pointing[value.arena].append(start + places[array.name])
                 if view is not None:
                     sizes |= dict(zip(array.axes, view.shape, strict=True))
         for axis in entry.sizes:
@@ -237,15 +245,27 @@ class NativeRunner:
                 columns += [_words_of(column)] * len(own)
             else:
                 words[own] = _word_of(column)
-        if passes.batch is not None:
-            places += self._pointing
-            columns += [*(self._first_batch[:, None] + passes.batch * self._batch_bytes)]
+        for pointing, moved in self._moved(passes):
+            places += pointing
+            columns += [*(self._words_array[pointing][:, None] + moved)]
         table = np.empty((len(passes), 2 + len(places)), np.int64)
         table[:, :2] = passes.calls
         for index, values in enumerate(columns, 2):
             table[:, index] = values
-        tables = words, self._kernels, self._starts, np.array(places, np.int64), table
+        return self._prepared(passes, words, np.array(places, np.int64), table)
+
+    def _prepared(self, passes: Passes, words: Array, places: Array, table: Array) -> Prepared:
+        tables = words, self._kernels, self._starts, places, table
         return _NativePasses(self, passes, self._loop, self._lock, tables)
+
+    def _moved(self, passes: Passes) -> Iterator[tuple[list[int], Array]]:
+        """Words that point elsewhere from pass to pass, and by how many bytes."""
+        if passes.batch is not None:
+            yield self._pointing["batch"], passes.batch * self._batch_bytes
+        if passes.part is not None:
+            gradients, parts = self._arenas["gradients"], self._arenas["parts"]
+            to_parts = address_of(parts) - address_of(gradients)
+            yield self._pointing["gradients"], np.where(passes.part < 0, 0, to_parts + passes.part * len(gradients))
 
     def _check_given(self, passes: Passes) -> None:
         """Every operand that the calls of these passes take is given: a kernel must not meet the address of an earlier
@@ -282,8 +302,8 @@ class _NativePasses:
         self._alive = runner, passes, tables  # the memory behind the addresses
         *fixed, places, table = tables
         self._loop, self._lock = loop, lock
-        self._fixed = (*map(_address, fixed), _address(places), len(places))
-        self._table, self._row = _address(table), table.strides[0]
+        self._fixed = (*map(address_of, fixed), address_of(places), len(places))
+        self._table, self._row = address_of(table), table.strides[0]
 
     def run(self, first: int, count: int) -> None:
         with self._lock:
@@ -298,9 +318,10 @@ def _words_of(column: Window | PerPass) -> Array:
 def _word_of(fixed: Array | float | int) -> int:
     """The same for what all passes share."""
     if isinstance(fixed, np.ndarray):
-        return _address(fixed)
+        return address_of(fixed)
     return float_word(fixed) if isinstance(fixed, float) else fixed
 
 
-def _address(array: Array) -> int:
+def address_of(array: Array) -> int:
+    """Where its first number lies."""
     return int(array.__array_interface__["data"][0])

@@ -6,3 +6,4 @@
 #include "../dropout.c"
 #include "../optimizers.c"
 #include "../data.c"
+#include "../reductions.c"

@@ -5,6 +5,6 @@ Arrays come as views of their logical shape, without padding; a kernel writes in
 nothing else and returns nothing.
 """
 
-from . import activations, data, dense, dropout, losses, normalization, optimizers
+from . import activations, data, dense, dropout, losses, normalization, optimizers, reductions
 
-__all__ = ["activations", "data", "dense", "dropout", "losses", "normalization", "optimizers"]
+__all__ = ["activations", "data", "dense", "dropout", "losses", "normalization", "optimizers", "reductions"]

@@ -9,7 +9,7 @@ from ..table import operation
 Array = np.ndarray[Any, Any]
 
 
-@operation(writes="y[F,B]", reads="x[F,B]", in_place="y=x")
+@operation(writes="y[F,B]", reads="x[F,B]", in_place="y=x", splits="F B")
 def relu_forward(y: Array, x: Array) -> None:
     """y = max(x, 0).
 
@@ -21,7 +21,7 @@ def relu_forward(y: Array, x: Array) -> None:
     np.maximum(x, 0, out=y)
 
 
-@operation(writes="dx[F,B]", reads="dy[F,B] y[F,B]", in_place="dx=dy")
+@operation(writes="dx[F,B]", reads="dy[F,B] y[F,B]", in_place="dx=dy", splits="F B")
 def relu_backward(dx: Array, dy: Array, y: Array) -> None:
     """dx = dy where y > 0, else 0: the gradient at zero is zero (as PyTorch, JAX).
 
@@ -32,7 +32,7 @@ def relu_backward(dx: Array, dy: Array, y: Array) -> None:
     dx[...] = np.where(y > 0, dy, 0)
 
 
-@operation(writes="y[F,B]", reads="x[F,B]", in_place="y=x")
+@operation(writes="y[F,B]", reads="x[F,B]", in_place="y=x", splits="F B")
 def tanh_forward(y: Array, x: Array) -> None:
     """y = tanh(x).
 
@@ -42,7 +42,7 @@ def tanh_forward(y: Array, x: Array) -> None:
     np.tanh(x, out=y)
 
 
-@operation(writes="dx[F,B]", reads="dy[F,B] y[F,B]", in_place="dx=dy")
+@operation(writes="dx[F,B]", reads="dy[F,B] y[F,B]", in_place="dx=dy", splits="F B")
 def tanh_backward(dx: Array, dy: Array, y: Array) -> None:
     """dx = dy (1 - y**2).
 
@@ -53,7 +53,7 @@ def tanh_backward(dx: Array, dy: Array, y: Array) -> None:
     dx[...] = dy * (1 - y * y)
 
 
-@operation(writes="y[F,B]", reads="x[F,B]", in_place="y=x")
+@operation(writes="y[F,B]", reads="x[F,B]", in_place="y=x", splits="F B")
 def sigmoid_forward(y: Array, x: Array) -> None:
     """y = 1 / (1 + exp(-x)), in the form that cannot overflow: with e = exp(-|x|), 1 / (1 + e) for x >= 0 and
     e / (1 + e) below.
@@ -65,7 +65,7 @@ def sigmoid_forward(y: Array, x: Array) -> None:
     y[...] = np.where(x < 0, e, 1) / (1 + e)
 
 
-@operation(writes="dx[F,B]", reads="dy[F,B] y[F,B]", in_place="dx=dy")
+@operation(writes="dx[F,B]", reads="dy[F,B] y[F,B]", in_place="dx=dy", splits="F B")
 def sigmoid_backward(dx: Array, dy: Array, y: Array) -> None:
     """dx = dy y (1 - y).
 

@@ -9,7 +9,7 @@ from ..table import operation
 Array = np.ndarray[Any, Any]
 
 
-@operation(writes="x[B,F]", reads="X[R,F] order[B]:int64<R", padding="none")
+@operation(writes="x[B,F]", reads="X[R,F] order[B]:int64<R", padding="none", splits="B")
 def gather_rows(x: Array, X: Array, order: Array) -> None:
     """x[b, :] = X[order[b], :]: rows of the data as they are.
 
@@ -31,7 +31,7 @@ def gather_labels(labels: Array, y: Array, order: Array) -> None:
     labels[...] = y[order]
 
 
-@operation(writes="out[F,B]", reads="x[B,F]", padding="blocks")
+@operation(writes="out[F,B]", reads="x[B,F]", padding="blocks", splits="F B")
 def rows_to_features(out: Array, x: Array) -> None:
     """out[f, b] = x[b, f]: row-major to feature-major.
 
@@ -41,7 +41,7 @@ def rows_to_features(out: Array, x: Array) -> None:
     out[...] = x.T
 
 
-@operation(writes="out[B,F]", reads="x[F,B]", padding="blocks")
+@operation(writes="out[B,F]", reads="x[F,B]", padding="blocks", splits="F B")
 def features_to_rows(out: Array, x: Array) -> None:
     """out[b, f] = x[f, b]: feature-major to row-major.
 

@@ -16,7 +16,7 @@ NOTHING, WHERE_POSITIVE, QUADRATIC = 0, 1, 2
 """How the derivative of the activation that made x follows from x: `derivative` of `dense_backward_input`."""
 
 
-@operation(writes="y[O,B]", reads="x[K,B] weight[O,K]", scalars="floor")
+@operation(writes="y[O,B]", reads="x[K,B] weight[O,K]", scalars="floor", splits="O B")
 def dense_forward(y: Array, x: Array, weight: Array, floor: float) -> None:
     """y = max(weight x, floor).
 
@@ -36,6 +36,7 @@ def dense_forward(y: Array, x: Array, weight: Array, floor: float) -> None:
     reads="dy[O,B] weight[O,I] x?derivative[I,B]",
     scalars="derivative:int<3 c0 c1 c2",
     in_place="dx=x",
+    splits="I B",
 )
 def dense_backward_input(
     dx: Array, dy: Array, weight: Array, x: Array | None, derivative: int, c0: float, c1: float, c2: float
@@ -58,7 +59,7 @@ def dense_backward_input(
         dx[...] = product
 
 
-@operation(updates="dweight[O,K]", reads="dy[O,B] x[K,B]^T", scalars="accumulate:int<2")
+@operation(updates="dweight[O,K]", reads="dy[O,B] x[K,B]^T", scalars="accumulate:int<2", splits="O K")
 def dense_backward_weight(dweight: Array, dy: Array, x: Array, accumulate: int) -> None:
     """dweight = dy x^T, or dweight += dy x^T if `accumulate` is 1.
 

@@ -18,6 +18,7 @@ Array = np.ndarray[Any, Any]
     reads="x[F,B] gamma[F] beta[F]",
     scalars="eps momentum",
     nonempty="B",
+    splits="F",
 )
 def batch_norm_forward(
     y: Array, mean: Array, inv_std: Array, running_mean: Array, running_var: Array,
@@ -50,7 +51,11 @@ def batch_norm_forward(
 
 
 @operation(
-    writes="y[F,B]", reads="x[F,B] gamma[F] beta[F] running_mean[F] running_var[F]", scalars="eps", in_place="y=x"
+    writes="y[F,B]",
+    reads="x[F,B] gamma[F] beta[F] running_mean[F] running_var[F]",
+    scalars="eps",
+    in_place="y=x",
+    splits="F",
 )
 def batch_norm_inference(
     y: Array, x: Array, gamma: Array, beta: Array, running_mean: Array, running_var: Array, eps: float
@@ -66,7 +71,9 @@ def batch_norm_inference(
     y[...] = (x - running_mean[:, None]) * (gamma * inv_std)[:, None] + beta[:, None]
 
 
-@operation(writes="dx[F,B] dgamma[F] dbeta[F]", reads="dy[F,B] x[F,B] gamma[F] mean[F] inv_std[F]", in_place="dx=x")
+@operation(
+    writes="dx[F,B] dgamma[F] dbeta[F]", reads="dy[F,B] x[F,B] gamma[F] mean[F] inv_std[F]", in_place="dx=x", splits="F"
+)
 def batch_norm_backward(
     dx: Array, dgamma: Array, dbeta: Array, dy: Array, x: Array, gamma: Array, mean: Array, inv_std: Array
 ) -> None:

@@ -14,7 +14,7 @@ from ..table import operation
 Array = np.ndarray[Any, Any]
 
 
-@operation(updates="param[N]", reads="grad[N]", scalars="lr")
+@operation(updates="param[N]", reads="grad[N]", scalars="lr", splits="N")
 def sgd_update(param: Array, grad: Array, lr: float) -> None:
     """param -= lr * grad.
 
@@ -24,7 +24,7 @@ def sgd_update(param: Array, grad: Array, lr: float) -> None:
     param -= param.dtype.type(lr) * grad
 
 
-@operation(updates="param[N] momentum_buffer[N]", reads="grad[N]", scalars="lr momentum")
+@operation(updates="param[N] momentum_buffer[N]", reads="grad[N]", scalars="lr momentum", splits="N")
 def momentum_update(param: Array, momentum_buffer: Array, grad: Array, lr: float, momentum: float) -> None:
     """momentum_buffer = momentum * momentum_buffer + grad;  param -= lr * momentum_buffer.
 
@@ -41,7 +41,7 @@ def momentum_update(param: Array, momentum_buffer: Array, grad: Array, lr: float
     param -= real(lr) * momentum_buffer
 
 
-@operation(updates="param[N] sum[N]", reads="grad[N]", scalars="lr eps")
+@operation(updates="param[N] sum[N]", reads="grad[N]", scalars="lr eps", splits="N")
 def adagrad_update(param: Array, sum: Array, grad: Array, lr: float, eps: float) -> None:
     """sum += grad**2;  param -= lr * grad / (sqrt(sum) + eps).
 
@@ -55,7 +55,7 @@ def adagrad_update(param: Array, sum: Array, grad: Array, lr: float, eps: float)
     param -= (real(lr) * grad) / (np.sqrt(sum) + real(eps))
 
 
-@operation(updates="param[N] square_avg[N]", reads="grad[N]", scalars="lr alpha eps")
+@operation(updates="param[N] square_avg[N]", reads="grad[N]", scalars="lr alpha eps", splits="N")
 def rmsprop_update(param: Array, square_avg: Array, grad: Array, lr: float, alpha: float, eps: float) -> None:
     """square_avg = alpha * square_avg + (1 - alpha) * grad**2;  param -= lr * grad / (sqrt(square_avg) + eps).
 
@@ -74,6 +74,7 @@ def rmsprop_update(param: Array, square_avg: Array, grad: Array, lr: float, alph
     updates="param[N] exp_avg[N] exp_avg_sq[N]",
     reads="grad[N]",
     scalars="step_size beta1 beta2 eps sqrt_bias_correction2",
+    splits="N",
 )
 def adam_update(
     param: Array, exp_avg: Array, exp_avg_sq: Array, grad: Array,

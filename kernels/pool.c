@@ -1,0 +1,495 @@
+/* The thread pool of pool.h.
+ *
+ * Caller and worker exchange two numbers. The caller writes a task and then a new `ticket`; the worker, when it is through,
+ * writes the same number to `done`. Who waits for a number polls it for a while and then sleeps on a condition, after
+ * setting a flag beside the number that itself writes. Who writes a number looks at the other's flag afterwards, and wakes
+ * it if the flag is set: with a full fence between write and look on both sides, one of them sees the other, so no wake-up
+ * is lost, and as long as both are awake nothing but two cache lines passes between them. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* sched_getaffinity */
+#endif
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <time.h>
+#include <unistd.h>
+#ifdef __x86_64__
+#include <xmmintrin.h>
+#endif
+
+#include "fastnn.h"
+#include "pool.h"
+
+#if defined(__SANITIZE_THREAD__) && !defined(__clang__) && __GNUC__ >= 11
+#pragma GCC diagnostic ignored "-Wtsan" /* the fences order flags; all data is ordered by the numbers, which TSan follows */
+#endif
+
+enum {
+    LINE = 128, /* x86 fetches lines of 64 bytes in pairs, some ARM cores have lines of 128 */
+    POLLS = 16, /* about 0.3 us, between two looks at the clock */
+    PATIENCE = 50000, /* nanoseconds of waiting before sleeping, about what falling asleep and waking up cost */
+    BETWEEN_MOVES = 1000000, /* nanoseconds */
+};
+
+struct cpus {
+    int64_t count;
+#ifdef __linux__
+    cpu_set_t set;
+#endif
+};
+
+struct worker {
+    /* Written by the caller that has the worker. */
+    _Alignas(LINE) _Atomic uint32_t ticket;
+    atomic_bool caller_sleeps;
+    pool_task task; /* NULL: end */
+    void *context;
+    int64_t parts;
+    int32_t member, members, caller_cpu;
+    uint64_t floating_mode;
+    /* Written by the worker. */
+    _Alignas(LINE) _Atomic uint32_t done;
+    atomic_bool worker_sleeps;
+    /* For sleeping, and for the pool. */
+    _Alignas(LINE) pthread_mutex_t mutex;
+    pthread_cond_t for_ticket, for_done;
+    pthread_t thread;
+    bool reserved, kept_off;
+    struct cpus cpus; /* where it may run */
+    int64_t parted;   /* when it left its caller's CPU, on the clock of `nanoseconds` */
+};
+
+static struct {
+    pthread_mutex_t mutex; /* for all that is not atomic, and `reserved` of the workers */
+    pthread_cond_t free;   /* no worker is reserved */
+    int64_t reserved;      /* workers that teams have */
+    int64_t stopping;      /* threads in fastnn_pool_stop */
+    _Atomic uint64_t process;
+    _Atomic int64_t workers, busy;
+    struct worker worker[POOL_WORKERS];
+} pool = {.mutex = PTHREAD_MUTEX_INITIALIZER, .free = PTHREAD_COND_INITIALIZER};
+
+static int64_t nanoseconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* The CPUs that the calling thread may use. */
+static struct cpus usable_cpus(void)
+{
+#ifdef __linux__
+    struct cpus cpus;
+    if (sched_getaffinity(0, sizeof cpus.set, &cpus.set) == 0) {
+        cpus.count = CPU_COUNT(&cpus.set);
+        return cpus;
+    }
+    CPU_ZERO(&cpus.set); /* more CPUs than the set has room for */
+    cpus.count = sysconf(_SC_NPROCESSORS_ONLN);
+    return cpus;
+#else
+    return (struct cpus){sysconf(_SC_NPROCESSORS_ONLN)};
+#endif
+}
+
+static int current_cpu(void)
+{
+#ifdef __linux__
+    return sched_getcpu();
+#else
+    return -1;
+#endif
+}
+
+/* Takes a CPU away from those that a worker may run on, where its team has enough of them: whether that was done. */
+static bool keep_off(struct worker *w, int cpu)
+{
+#ifdef __linux__
+    w->cpus = usable_cpus();
+    if (cpu < 0 || w->cpus.count < w->members || !CPU_ISSET((size_t)cpu, &w->cpus.set)) {
+        return false;
+    }
+    cpu_set_t others = w->cpus.set;
+    CPU_CLR((size_t)cpu, &others);
+    return pthread_setaffinity_np(w->thread, sizeof others, &others) == 0;
+#else
+    return false;
+#endif
+}
+
+/* Gives it back. */
+static void let_go_anywhere(struct worker *w)
+{
+#ifdef __linux__
+    pthread_setaffinity_np(w->thread, sizeof w->cpus.set, &w->cpus.set);
+#endif
+}
+
+/* The worker leaves its caller's CPU, if it is there. */
+static void part_from_caller(struct worker *w)
+{
+    if (w->caller_cpu >= 0 && w->caller_cpu == current_cpu()) {
+        const int64_t now = nanoseconds();
+        if (now > w->parted + BETWEEN_MOVES) {
+            w->parted = now;
+            if (keep_off(w, w->caller_cpu)) {
+                let_go_anywhere(w);
+            }
+        }
+    }
+}
+
+/* Rounding, subnormal numbers and traps, without the flags of what has happened. */
+static uint64_t floating_mode(void)
+{
+#if defined(__x86_64__)
+    return _mm_getcsr() & 0xffc0u;
+#elif defined(__aarch64__)
+    uint64_t mode;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(mode));
+    return mode;
+#else
+    return 0;
+#endif
+}
+
+static void set_floating_mode(uint64_t mode)
+{
+#if defined(__x86_64__)
+    _mm_setcsr((unsigned)mode);
+#elif defined(__aarch64__)
+    __asm__ volatile("msr fpcr, %0" : : "r"(mode));
+#else
+    (void)mode;
+#endif
+}
+
+/* Tells the CPU that this thread polls. */
+static void rest(void)
+{
+#if defined(__x86_64__)
+    _mm_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("isb"); /* `yield` does nothing on most cores, this takes about as long as x86's pause */
+#endif
+}
+
+static bool has_come(_Atomic uint32_t *number, uint32_t value)
+{
+    return atomic_load_explicit(number, memory_order_acquire) == value;
+}
+
+/* Polls a few times: whether the number has come. */
+static bool comes_at_once(_Atomic uint32_t *number, uint32_t value)
+{
+    for (int poll = 0; poll < POLLS; poll++) {
+        if (has_come(number, value)) {
+            return true;
+        }
+        rest();
+    }
+    return false;
+}
+
+/* Polls for a while. The CPU is offered to other threads meanwhile, as the one that is waited for may be among them:
+ * without that, 7 threads on 2 CPUs took 50 us per task instead of 8, and two processes with 2 threads each 113 us instead
+ * of 10 for a task of 5 us (two cores of an AMD EPYC, Linux 6.18). */
+static bool comes_soon(_Atomic uint32_t *number, uint32_t value)
+{
+    const int64_t end = nanoseconds() + PATIENCE;
+    while (nanoseconds() < end) {
+        sched_yield();
+        if (comes_at_once(number, value)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What a sleeper sets, the mutex held, before it looks a last time; the mutex is free again when it waits. */
+static void start_sleep(atomic_bool *sleeps)
+{
+    atomic_store_explicit(sleeps, true, memory_order_relaxed);
+    atomic_thread_fence(memory_order_seq_cst);
+}
+
+static void await_ticket(struct worker *w, uint32_t ticket)
+{
+    if (comes_at_once(&w->ticket, ticket)) {
+        return;
+    }
+    part_from_caller(w);
+    if (comes_soon(&w->ticket, ticket)) {
+        return;
+    }
+    pthread_mutex_lock(&w->mutex);
+    start_sleep(&w->worker_sleeps);
+    while (!has_come(&w->ticket, ticket)) {
+        pthread_cond_wait(&w->for_ticket, &w->mutex);
+    }
+    atomic_store_explicit(&w->worker_sleeps, false, memory_order_relaxed);
+    if (w->kept_off) {
+        w->kept_off = false;
+        let_go_anywhere(w);
+    }
+    pthread_mutex_unlock(&w->mutex);
+}
+
+static void await_done(struct worker *w)
+{
+    const uint32_t ticket = atomic_load_explicit(&w->ticket, memory_order_relaxed);
+    if (comes_at_once(&w->done, ticket) || comes_soon(&w->done, ticket)) {
+        return;
+    }
+    pthread_mutex_lock(&w->mutex);
+    start_sleep(&w->caller_sleeps);
+    while (!has_come(&w->done, ticket)) {
+        pthread_cond_wait(&w->for_done, &w->mutex);
+    }
+    atomic_store_explicit(&w->caller_sleeps, false, memory_order_relaxed);
+    pthread_mutex_unlock(&w->mutex);
+}
+
+/* After a new ticket and a full fence. */
+static void wake_worker(struct worker *w)
+{
+    if (atomic_load_explicit(&w->worker_sleeps, memory_order_relaxed)) {
+        pthread_mutex_lock(&w->mutex);
+        if (atomic_load_explicit(&w->worker_sleeps, memory_order_relaxed)) {
+            w->kept_off = keep_off(w, w->caller_cpu);
+        }
+        pthread_mutex_unlock(&w->mutex);
+        pthread_cond_signal(&w->for_ticket);
+    }
+}
+
+/* After `done` and a full fence. */
+static void wake_caller(struct worker *w)
+{
+    if (atomic_load_explicit(&w->caller_sleeps, memory_order_relaxed)) {
+        pthread_mutex_lock(&w->mutex);
+        pthread_mutex_unlock(&w->mutex);
+        pthread_cond_signal(&w->for_done);
+    }
+}
+
+static void do_parts(pool_task task, void *context, int64_t first, int64_t parts, int64_t members)
+{
+    for (int64_t part = first; part < parts; part += members) {
+        task(context, part);
+    }
+}
+
+static void *work(void *argument)
+{
+    struct worker *w = argument;
+    uint64_t mode = floating_mode();
+    for (uint32_t ticket = 1;; ticket++) {
+        await_ticket(w, ticket);
+        if (w->task == NULL) {
+            return NULL;
+        }
+        if (w->floating_mode != mode) {
+            mode = w->floating_mode;
+            set_floating_mode(mode);
+        }
+        do_parts(w->task, w->context, w->member, w->parts, w->members);
+        atomic_store_explicit(&w->done, ticket, memory_order_release);
+        atomic_thread_fence(memory_order_seq_cst);
+        wake_caller(w);
+    }
+}
+
+/* Writes a worker's next ticket; to be followed by a full fence and `wake`. */
+static void give(struct worker *w, pool_task task, void *context, int64_t parts)
+{
+    w->task = task;
+    w->context = context;
+    w->parts = parts;
+    w->caller_cpu = current_cpu();
+    const uint32_t ticket = atomic_load_explicit(&w->ticket, memory_order_relaxed);
+    atomic_store_explicit(&w->ticket, ticket + 1, memory_order_release);
+}
+
+/* Makes one more worker, with the pool's mutex held: whether the system allows it. Signals other than those of its own
+ * mistakes are left to the threads of the program. */
+static bool create_worker(void)
+{
+    const int64_t index = atomic_load(&pool.workers);
+    if (index == POOL_WORKERS) {
+        return false;
+    }
+    struct worker *w = &pool.worker[index];
+    atomic_store(&w->ticket, 0);
+    atomic_store(&w->done, 0);
+    atomic_store(&w->worker_sleeps, false);
+    atomic_store(&w->caller_sleeps, false);
+    w->reserved = w->kept_off = false;
+    w->caller_cpu = -1;
+    pthread_mutex_init(&w->mutex, NULL);
+    pthread_cond_init(&w->for_ticket, NULL);
+    pthread_cond_init(&w->for_done, NULL);
+    static const int own[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS};
+    sigset_t blocked, before;
+    sigfillset(&blocked);
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
+        sigdelset(&blocked, own[i]);
+    }
+    pthread_sigmask(SIG_SETMASK, &blocked, &before);
+    const bool created = pthread_create(&w->thread, NULL, work, w) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (created) {
+        atomic_store(&pool.workers, index + 1);
+    }
+    return created;
+}
+
+/* Ends and joins all workers, with the pool's mutex held and no worker reserved. */
+static void end_workers(void)
+{
+    const int64_t workers = atomic_load(&pool.workers);
+    for (struct worker *w = pool.worker; w < pool.worker + workers; w++) {
+        give(w, NULL, NULL, 0);
+        atomic_thread_fence(memory_order_seq_cst);
+        wake_worker(w);
+    }
+    for (struct worker *w = pool.worker; w < pool.worker + workers; w++) {
+        pthread_join(w->thread, NULL);
+        pthread_mutex_destroy(&w->mutex);
+        pthread_cond_destroy(&w->for_ticket);
+        pthread_cond_destroy(&w->for_done);
+    }
+    atomic_store(&pool.workers, 0);
+}
+
+void pool_enter(struct pool_team *team, int64_t threads)
+{
+    team->members = 1;
+    team->process = atomic_load_explicit(&pool.process, memory_order_relaxed);
+    const int64_t before = atomic_fetch_add(&pool.busy, 1);
+    if (threads <= 1) {
+        return;
+    }
+    const int64_t cpus = usable_cpus().count;
+    if (before > 0 && before + 1 >= cpus) {
+        return;
+    }
+    pthread_mutex_lock(&pool.mutex);
+    const int64_t busy = atomic_load(&pool.busy);
+    const int64_t wanted = pool.stopping > 0 ? 1 : busy > 1 && cpus - busy + 1 < threads ? cpus - busy + 1 : threads;
+    for (int64_t index = 0; index < POOL_WORKERS && team->members < wanted; index++) {
+        if (index == atomic_load(&pool.workers) && !create_worker()) {
+            break;
+        }
+        if (!pool.worker[index].reserved) {
+            pool.worker[index].reserved = true;
+            team->workers[team->members++ - 1] = (uint8_t)index;
+        }
+    }
+    const uint64_t mode = floating_mode();
+    for (int64_t member = 1; member < team->members; member++) {
+        struct worker *w = &pool.worker[team->workers[member - 1]];
+        w->member = (int32_t)member;
+        w->members = (int32_t)team->members;
+        w->floating_mode = mode;
+    }
+    pool.reserved += team->members - 1;
+    atomic_fetch_add(&pool.busy, team->members - 1);
+    pthread_mutex_unlock(&pool.mutex);
+}
+
+void pool_run(struct pool_team *team, pool_task task, void *context, int64_t parts)
+{
+    const int64_t members = team->members < parts ? team->members : parts; /* that have a part */
+    if (members <= 1 || team->process != atomic_load_explicit(&pool.process, memory_order_relaxed)) {
+        do_parts(task, context, 0, parts, 1);
+        return;
+    }
+    for (int64_t member = 1; member < members; member++) {
+        give(&pool.worker[team->workers[member - 1]], task, context, parts);
+    }
+    atomic_thread_fence(memory_order_seq_cst);
+    for (int64_t member = 1; member < members; member++) {
+        struct worker *w = &pool.worker[team->workers[member - 1]];
+        wake_worker(w);
+    }
+    do_parts(task, context, 0, parts, team->members);
+    for (int64_t member = 1; member < members; member++) {
+        struct worker *w = &pool.worker[team->workers[member - 1]];
+        await_done(w);
+    }
+}
+
+void pool_leave(struct pool_team *team)
+{
+    if (team->process != atomic_load_explicit(&pool.process, memory_order_relaxed)) {
+        return; /* entered before a fork, of which this is the child */
+    }
+    if (team->members == 1) {
+        atomic_fetch_sub(&pool.busy, 1);
+        return;
+    }
+    pthread_mutex_lock(&pool.mutex);
+    for (int64_t member = 1; member < team->members; member++) {
+        pool.worker[team->workers[member - 1]].reserved = false;
+    }
+    pool.reserved -= team->members - 1;
+    atomic_fetch_sub(&pool.busy, team->members);
+    if (pool.reserved == 0 && pool.stopping > 0) {
+        pthread_cond_broadcast(&pool.free);
+    }
+    pthread_mutex_unlock(&pool.mutex);
+}
+
+void fastnn_pool_stop(void)
+{
+    pthread_mutex_lock(&pool.mutex);
+    pool.stopping++;
+    while (pool.reserved > 0) {
+        pthread_cond_wait(&pool.free, &pool.mutex);
+    }
+    end_workers();
+    pool.stopping--;
+    pthread_mutex_unlock(&pool.mutex);
+}
+
+int64_t fastnn_pool_workers(void)
+{
+    return atomic_load(&pool.workers);
+}
+
+int64_t fastnn_pool_busy(void)
+{
+    return atomic_load(&pool.busy);
+}
+
+/* In the child of a fork only the thread that forked lives: the pool is as new. Mutexes may have been held by others. */
+static void after_fork(void)
+{
+    pthread_mutex_init(&pool.mutex, NULL);
+    pthread_cond_init(&pool.free, NULL);
+    pool.reserved = 0;
+    pool.stopping = 0;
+    atomic_fetch_add(&pool.process, 1);
+    atomic_store(&pool.workers, 0);
+    atomic_store(&pool.busy, 0);
+}
+
+__attribute__((constructor)) static void at_load(void)
+{
+    pthread_atfork(NULL, NULL, after_fork);
+}
+
+/* A thread that still computes at exit is not waited for; its workers end with the process, as it does. */
+__attribute__((destructor)) static void at_exit(void)
+{
+    pthread_mutex_lock(&pool.mutex);
+    pool.stopping++;
+    if (pool.reserved == 0) {
+        end_workers();
+    }
+    pthread_mutex_unlock(&pool.mutex);
+}
