@@ -30,7 +30,7 @@ enum {
     LINE = 128, /* x86 fetches lines of 64 bytes in pairs, some ARM cores have lines of 128 */
     POLLS = 16, /* about 0.3 us, between two looks at the clock */
     PATIENCE = 50000, /* nanoseconds of waiting before sleeping, about what falling asleep and waking up cost */
-    BETWEEN_MOVES = 1000000, /* nanoseconds */
+    BETWEEN_MOVES = 1000000, /* nanoseconds; one costs some 10 us */
 };
 
 struct cpus {
@@ -58,7 +58,7 @@ struct worker {
     pthread_t thread;
     bool reserved, kept_off;
     struct cpus cpus; /* where it may run */
-    int64_t parted;   /* when it left its caller's CPU, on the clock of `nanoseconds` */
+    int64_t moved;    /* when it last left its caller's CPU */
 };
 
 static struct {
@@ -104,40 +104,46 @@ static int current_cpu(void)
 #endif
 }
 
-/* Takes a CPU away from those that a worker may run on, where its team has enough of them: whether that was done. */
-static bool keep_off(struct worker *w, int cpu)
+/* Takes a CPU away from those that a worker may run on, if there is one for each member: whether that was done.
+ *
+ * Linux in a virtual machine takes a sleeping CPU for one that the host has taken away, wakes a worker beside its caller,
+ * and lets the two take turns there for milliseconds: after each sleep of 1 ms, 95% of the tasks ran on one of two CPUs. So
+ * a worker is woken on another CPU than its caller's, and leaves it where it finds itself there: 1% then. The kernel may
+ * move it again as soon as it runs. */
+static bool keep_off(struct worker *w, int cpu, int32_t members)
 {
 #ifdef __linux__
     w->cpus = usable_cpus();
-    if (cpu < 0 || w->cpus.count < w->members || !CPU_ISSET((size_t)cpu, &w->cpus.set)) {
+    if (cpu < 0 || w->cpus.count < members || !CPU_ISSET((size_t)cpu, &w->cpus.set)) {
         return false;
     }
     cpu_set_t others = w->cpus.set;
     CPU_CLR((size_t)cpu, &others);
     return pthread_setaffinity_np(w->thread, sizeof others, &others) == 0;
 #else
+    (void)w, (void)cpu, (void)members;
     return false;
 #endif
 }
 
-/* Gives it back. */
+/* Undoes that. */
 static void let_go_anywhere(struct worker *w)
 {
 #ifdef __linux__
     pthread_setaffinity_np(w->thread, sizeof w->cpus.set, &w->cpus.set);
+#else
+    (void)w;
 #endif
 }
 
-/* The worker leaves its caller's CPU, if it is there. */
-static void part_from_caller(struct worker *w)
+/* The calling worker leaves this CPU, on which its caller is too. */
+static void move_on(struct worker *w, int cpu, int32_t members)
 {
-    if (w->caller_cpu >= 0 && w->caller_cpu == current_cpu()) {
-        const int64_t now = nanoseconds();
-        if (now > w->parted + BETWEEN_MOVES) {
-            w->parted = now;
-            if (keep_off(w, w->caller_cpu)) {
-                let_go_anywhere(w);
-            }
+    const int64_t now = nanoseconds();
+    if (now > w->moved + BETWEEN_MOVES) {
+        w->moved = now;
+        if (keep_off(w, cpu, members)) {
+            let_go_anywhere(w);
         }
     }
 }
@@ -218,11 +224,7 @@ static void start_sleep(atomic_bool *sleeps)
 
 static void await_ticket(struct worker *w, uint32_t ticket)
 {
-    if (comes_at_once(&w->ticket, ticket)) {
-        return;
-    }
-    part_from_caller(w);
-    if (comes_soon(&w->ticket, ticket)) {
+    if (comes_at_once(&w->ticket, ticket) || comes_soon(&w->ticket, ticket)) {
         return;
     }
     pthread_mutex_lock(&w->mutex);
@@ -259,7 +261,7 @@ static void wake_worker(struct worker *w)
     if (atomic_load_explicit(&w->worker_sleeps, memory_order_relaxed)) {
         pthread_mutex_lock(&w->mutex);
         if (atomic_load_explicit(&w->worker_sleeps, memory_order_relaxed)) {
-            w->kept_off = keep_off(w, w->caller_cpu);
+            w->kept_off = keep_off(w, w->caller_cpu, w->members);
         }
         pthread_mutex_unlock(&w->mutex);
         pthread_cond_signal(&w->for_ticket);
@@ -297,9 +299,14 @@ static void *work(void *argument)
             set_floating_mode(mode);
         }
         do_parts(w->task, w->context, w->member, w->parts, w->members);
+        const int cpu = w->caller_cpu;
+        const int32_t members = w->members;
         atomic_store_explicit(&w->done, ticket, memory_order_release);
         atomic_thread_fence(memory_order_seq_cst);
         wake_caller(w);
+        if (cpu >= 0 && cpu == current_cpu()) {
+            move_on(w, cpu, members);
+        }
     }
 }
 
@@ -328,7 +335,7 @@ static bool create_worker(void)
     atomic_store(&w->worker_sleeps, false);
     atomic_store(&w->caller_sleeps, false);
     w->reserved = w->kept_off = false;
-    w->caller_cpu = -1;
+    w->moved = 0;
     pthread_mutex_init(&w->mutex, NULL);
     pthread_cond_init(&w->for_ticket, NULL);
     pthread_cond_init(&w->for_done, NULL);
