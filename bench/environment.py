@@ -52,8 +52,8 @@ def prepare(threads: int = 1, pin: bool = True) -> None:
     pin   keep the process on as many cores as it has threads. XLA runs independent operations side by side whatever its
           flags say: without this, JAX's step of 784-1024-1024-10 takes 4.3 ms instead of 7.6, on two cores.
     """
-    if pin and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
+    if pin:
+        keep_to(set(cores()[-threads:]))
     found = [f"{name}={os.environ[name]}" for name in REMOVED if name in os.environ]
     target = clean(threads)
     if found:
@@ -61,6 +61,17 @@ def prepare(threads: int = 1, pin: bool = True) -> None:
     if target != dict(os.environ):
         sys.stdout.flush()
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], target)
+
+
+def cores() -> list[int]:
+    """The cores that the calling thread may use, as far as the system tells."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+
+
+def keep_to(some: set[int]) -> None:
+    """Keeps the calling thread, and those that it starts, to these cores, where the system lets it."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, some)
 
 
 def asked_threads() -> int:
@@ -103,8 +114,7 @@ def cpu() -> dict[str, Any]:
             continue
         if kind != "Instruction":
             caches[f"L{level}"] = size
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"model": model, "cores": os.cpu_count(), "usable": usable, "caches": caches}
+    return {"model": model, "cores": os.cpu_count(), "usable": len(cores()), "caches": caches}
 
 
 def versions() -> dict[str, str]:

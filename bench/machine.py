@@ -82,10 +82,11 @@ def _together(run: Callable[[int, int], None], units: int, threads: int) -> floa
         started = time.perf_counter()
         run(0, units)
         return time.perf_counter() - started
-    barrier = threading.Barrier(threads)
+    barrier, cores = threading.Barrier(threads), environment.cores()
     spans: list[tuple[float, float]] = []
 
     def work(thread: int) -> None:
+        environment.keep_to({cores[thread % len(cores)]})  # new threads may begin on one core together
         barrier.wait()
         started = time.perf_counter()
         run(thread, units)

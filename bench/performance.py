@@ -79,7 +79,7 @@ def steps_section(result: Result) -> str:
         peers = [name for name in steps.PEERS if any(name in row["seconds"] for row in rows)]
         reached = [what for what in steps.LABELS if any(what in row["fastnn"][name] for row in rows for name in sets)]
         headings = ["network, batch (us per step)", *peers, *sets, "floor"]
-        headings += [f"{steps.LABELS[what]} {name}" for what in reached for name in sets] + ["c/numba"]
+        headings += [steps.heading(what, name) for what in reached for name in sets] + ["c/numba"]
         lines = []
         for row in rows:
             cells = [row["name"], *(microseconds(row["seconds"].get(name)) for name in (*peers, *sets))]
@@ -104,17 +104,7 @@ def products_section(result: Result) -> str:
                 form = (lambda value: f"{value:.2f} of NumPy's speed") if key == "numpy_ratio" else percent
                 lines.append([group, product, *(f"{form(least[0])} ({least[1]})" if least else "-" for least in found)])
     parts.append(f"The least of each group, share of the peak unless said:\n\n{report.markdown(headings, lines)}")
-    headings = ["layer, batch, dtype", "product", "NumPy GFLOP/s"]
-    headings += [*pairs(sets, "us", "GFLOP/s", "of peak", "NumPy/"), "c/numba"]
-    lines = []
-    for row in rows:
-        cells = [row["layer"], row["product"], number(row.get("gflops", {}).get("NumPy"))]
-        for name in sets:
-            cells += [microseconds(row["seconds"].get(name)), number(row.get("gflops", {}).get(name))]
-            cells.append(percent(row.get("fraction_of_peak", {}).get(name)))
-            cells.append(number(row.get("numpy_ratio", {}).get(name)))
-        lines.append([*cells, number(row["c/numba"])])
-    parts.append(f"### All\n\n{report.markdown(headings, lines)}")
+    parts += [f'### By batch: `backend="{name}"`\n\n{_by_batch(rows, name)}' for name in sets]
     lines = []
     for row in rows:
         if "bandwidth" in row:
@@ -126,6 +116,20 @@ def products_section(result: Result) -> str:
         headings = ["layer, batch, dtype", "product", "weights in", "GB/s possible", *pairs(sets, "GB/s", "of it")]
         parts.append(f"### Batch 1: bandwidth of the weights\n\n{report.markdown(headings, lines)}")
     return "\n\n".join(parts)
+
+
+def _by_batch(rows: list[dict[str, Any]], name: str) -> str:
+    """Share of the peak, and the ratio of NumPy's time, of each product of each layer at each batch."""
+    batches = sorted({row["batch"] for row in rows})
+    found: dict[tuple[str, str, str], dict[int, str]] = {}
+    for row in rows:
+        if name in row.get("numpy_ratio", {}):
+            layer = row["layer"].split(",", 1)[0]
+            text = f"{percent(row['fraction_of_peak'][name])}, {row['numpy_ratio'][name]:.2f}"
+            found.setdefault((layer, row["dtype"], row["product"]), {})[row["batch"]] = text
+    lines = [[", ".join(key[:2]), key[2], *(own.get(batch, "") for batch in batches)] for key, own in found.items()]
+    table = report.markdown(["layer", "product", *(f"batch {batch}" for batch in batches)], lines)
+    return f"Share of the peak; NumPy's time over this one's.\n\n{table}"
 
 
 def functions_section(result: Result) -> str:

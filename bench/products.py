@@ -270,7 +270,7 @@ GROUPS: dict[str, tuple[str, Callable[[dict[str, Any]], bool]]] = {
     "4096x4096, batch 32": ("fraction_of_peak", lambda r: _layer(r) == "4096x4096" and r["batch"] == 32),
     "all, beside NumPy": ("numpy_ratio", lambda r: True),
     "batch 1": ("fraction_of_bandwidth", lambda r: r["batch"] == 1 and "bandwidth" in r),
-    "10 MFLOP and more": ("fraction_of_peak", lambda r: r["flops"] >= THREADED and r["product"] != "layer"),
+    "10 MFLOP and more, batch >= 32": ("fraction_of_peak", lambda r: r["flops"] >= THREADED and r["batch"] >= 32),
 }
 
 

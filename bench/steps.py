@@ -203,13 +203,18 @@ LEGEND = (
 )
 
 
+def heading(what: str, name: str) -> str:
+    """The heading of the column that says what a kernel set reaches."""
+    return f"{LABELS[what]}{'' if LABELS[what].endswith('/') else ' '}{name}"
+
+
 def table(rows: list[dict[str, Any]], sets: list[str]) -> str:
     """The rows as text: times of everybody, then what each kernel set reaches."""
     measured = [row for row in rows if not row["wrong"]]
     peers = [name for name in PEERS if any(name in row["seconds"] for row in measured)]
     reached = [what for what in LABELS if any(what in row["fastnn"][name] for row in measured for name in sets)]
     headings = ["network, batch (us per step)", *peers, *sets, "floor"]
-    headings += [f"{LABELS[what]}{' ' if LABELS[what][-1] != '/' else ''}{name}" for what in reached for name in sets]
+    headings += [heading(what, name) for what in reached for name in sets]
     headings += ["c/numba", ""]
     lines = []
     for row in rows:
