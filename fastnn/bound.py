@@ -1,12 +1,13 @@
 """Data bound to a trainer: checked and converted once, then trained on in stretches.
 
 Steps run in chunks of some 50 ms, between which Ctrl-C arrives and the losses are looked at; within a chunk there is no
-Python.
+Python. `steps` makes them one by one, for loops of one's own.
 """
 
+import math
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,9 @@ Array = np.ndarray[Any, Any]
 CHUNK_SECONDS = 0.05
 _FIRST_PASSES = 1  # of a program whose speed is not known yet
 _GATHERED_AT_ONCE = 64  # tiles of a full batch, between which Ctrl-C arrives
+# How many steps are prepared ahead where they are made one by one: after something came between, growing by, at most.
+_AHEAD_FIRST, _AHEAD_GROWS, _AHEAD = 16, 16, 4096
+_PARTS, _PARTS_BYTES = 8, 2**28  # of the gradients of a full batch: as many threads share it; no more memory than this
 _KEPT_BYTES = 2**30  # a full batch larger than this is gathered anew in every step
 
 
@@ -59,52 +63,124 @@ class Bound:
 
         order   int64 (steps, batch_size) row numbers, or (rows,), which is cut into batches, the last one smaller
         """
-        batch_size = self._trainer.batch_size
-        rows_of_order = checks.row_numbers(order, self.rows, batch_size)
-        if rows_of_order.ndim == 2:
-            batch_size = rows_of_order.shape[1]
-        flat = rows_of_order.ravel()
-        starts = np.arange(0, len(flat), batch_size)
-        rows = np.minimum(batch_size, len(flat) - starts)
         program = self._trainer.program(self._trainer.batch_size)
-        calls = _repeated(program.calls("gather", "update"), len(starts))
-        return self._run(program, _Steps(flat, calls, starts, rows, 1))
+        return self._run(program, self._mini_batches(program, order))
+
+    def steps(self, order: Any) -> Iterator[float]:
+        """Trains on rows in this order, one step whenever the next loss is asked for, and gives the loss of each.
+
+            for loss in bound.steps(order): ...
+
+        Between two steps anything may be done with the trainer: change its `lr`, run other steps, reset it, or leave
+        the loop. A step takes what it finds, so that all steps together are those of `run(order)`, bit for bit. A loss
+        that is not finite raises NonFiniteLoss in place of being given. `order` is copied.
+        """
+        program = self._trainer.program(self._trainer.batch_size)
+        return self._step_by_step(program, self._mini_batches(program, order, copy=True))
 
     def run_full(self, steps: int) -> Array:
         """Trains for that many steps, each on all rows, and returns their losses, (steps,) float64.
 
-        The rows are cut into tiles, each of which goes through all layers while it is in cache; gradients add up over
-        them. No step makes the plan and fetches the tiles, no more.
+        The rows are cut into tiles, each of which goes through all layers while it is in cache. Gradients add up over
+        the tiles of a part, then over the parts, which threads compute side by side. No step makes the plan and fetches
+        the tiles, no more.
         """
         starts, rows = self._tiles()
         tiles = len(starts)
         kept = self._keep_batches(tiles)
-        program = self._trainer.program(int(rows[0]), batches=tiles if kept else 1)
+        program = self._trainer.program(int(rows[0]), batches=tiles if kept else 1, parts=self._parts(tiles))
         if kept:
             self._gather(program, starts, rows)
         if steps == 0:
             return np.empty(0)
-        calls = np.tile(_repeated(program.calls("forward" if kept else "gather", "backward"), tiles), (steps, 1))
-        calls[tiles - 1 :: tiles, 1] = program.calls("update", "update")[1]
-        batch = np.tile(np.arange(tiles), steps) if kept else None
-        starts, rows = np.tile(starts, steps), np.tile(rows, steps)
-        return self._run(program, _Steps(self._all_rows, calls, starts, rows, tiles, batch))
+        return self._run(program, self._full_batches(program, steps, "forward" if kept else "gather", "update", kept))
 
     def differentiate(self) -> float:
         """The loss over all rows, with the dropout masks of the first step; the trainer then has its gradient."""
         starts, rows = self._tiles()
-        program = self._trainer.program(int(rows[0]))
-        calls = _repeated(program.calls("gather", "backward"), len(starts))
-        steps = _Steps(self._all_rows, calls, starts, rows, len(starts))
-        return float(self._run(program, steps, training=False)[0])
+        program = self._trainer.program(int(rows[0]), parts=self._parts(len(starts)))
+        return float(self._run(program, self._full_batches(program, 1, "gather", "reduce"), training=False)[0])
 
     # Passes.
+
+    def _mini_batches(self, program: Program, order: Any, copy: bool = False) -> "_Steps":
+        """A pass for each batch of an order."""
+        batch_size = self._trainer.batch_size
+        rows_of_order = checks.row_numbers(order, self.rows, batch_size)
+        if rows_of_order.ndim == 2:
+            batch_size = rows_of_order.shape[1]
+        flat = rows_of_order.flatten() if copy else rows_of_order.ravel()
+        starts = np.arange(0, len(flat), batch_size)
+        rows = np.minimum(batch_size, len(flat) - starts)
+        return _Steps(flat, _repeated(program.calls("gather", "update"), len(starts)), starts, rows, 1)
+
+    def _step_by_step(self, program: Program, steps: "_Steps") -> Iterator[float]:
+        """Runs one pass after the other. Passes ahead are prepared, as long as nothing comes between."""
+        trainer, total = self._trainer, len(steps.starts)
+        losses = np.full(total, -1).view(np.float64)  # bits that no kernel writes: the step has not been made
+        values = memoryview(losses)  # type: ignore[arg-type]
+        index, end, count, ahead = 0, 0, 0, _AHEAD_FIRST
+        try:
+            while index < total:
+                ahead = min(_AHEAD_GROWS * ahead, _AHEAD) if index == end else _AHEAD_FIRST
+                own = slice(index, min(index + ahead, total))
+                end, count, lr = own.stop, trainer.step_count, trainer.lr
+                run = program.runner.prepare(self._passes(program, steps, own, losses, True)).run
+                for place in range(own.stop - own.start):
+                    trainer.abandon_step()
+                    program.gathered = None
+                    run(place, 1)
+                    trainer.step_count = count = count + 1
+                    loss = values[index]
+                    index += 1
+                    if not -math.inf < loss < math.inf:
+                        raise NonFiniteLoss(index - 1, losses[:index].copy())
+                    yield loss
+                    if trainer.step_count != count or trainer.lr != lr:
+                        break  # what lies ahead was prepared for others
+        except BaseException:
+            if index < total and losses[index : index + 1].view(np.int64)[0] != -1:
+                trainer.step_count = count + 1  # Ctrl-C came when the step had been made, but not been counted
+            raise
 
     def _tiles(self) -> tuple[Array, Array]:
         """Where each pass of a full batch starts, and how many rows it takes."""
         tile = self._trainer.tile_rows(self.rows)
         starts = np.arange(0, self.rows, tile)
         return starts, np.minimum(tile, self.rows - starts)
+
+    def _parts(self, tiles: int) -> int:
+        """How many parts of the gradients the tiles of a full batch are summed into: it decides the order of the sums, so
+        that it depends on the model and the data alone. 0: into the gradients themselves."""
+        parts = min(tiles, _PARTS)
+        enough = parts * len(self._trainer.model.parameters.arena) <= _PARTS_BYTES
+        return parts if tiles > 1 and enough else 0
+
+    def _full_batches(self, program: Program, steps: int, first: str, last: str, kept: bool = False) -> "_Steps":
+        """The passes of steps on all rows: one for each tile, from the section `first` on, and, where there are several,
+        one that adds up the parts of the gradients and ends with the section `last`."""
+        starts, rows = self._tiles()
+        tiles, parts = len(starts), self._parts(len(starts))
+        if tiles == 1:
+            calls = np.array([[program.calls(first, first)[0], program.calls(last, last)[1]]])
+            marks, part, accumulate = np.zeros(1, np.int64), None, None
+        else:
+            calls = np.vstack([_repeated(program.calls(first, "backward"), tiles), program.calls("reduce", last)])
+            part = np.append(np.arange(tiles) * parts // tiles, -1) if parts else None
+            begins = np.diff(part[:-1], prepend=-1) > 0 if part is not None else np.arange(tiles) == 0
+            accumulate = np.append(~begins, False).astype(np.int64)
+            marks = np.append(begins, 2).astype(np.int64)  # chains side by side, then a pass that waits for them
+            marks[0] = 2
+            starts, rows = np.append(starts, 0), np.append(rows, 0)
+        batch = np.append(np.arange(tiles), 0)[: len(calls)] if kept else None
+
+        def repeated(column: Array | None) -> Array | None:
+            return None if column is None else np.tile(column, (steps, 1) if column.ndim == 2 else steps)
+
+        columns = [repeated(column) for column in (calls, starts, rows)]
+        return _Steps(
+            self._all_rows, *columns, len(calls), *map(repeated, (batch, accumulate, part, marks if parts else None))
+        )  # type: ignore[arg-type]
 
     def _keep_batches(self, tiles: int) -> bool:
         """Whether a full batch may be kept in the layout of its passes, which takes some two copies of the data."""
@@ -139,48 +215,55 @@ class Bound:
             self._run_chunk(program, steps, slice(first, last), losses, training)
             finite = np.isfinite(losses[first:last])
             if training and not finite.all():
-                step = (first + int(np.argmin(finite))) // steps.tiles
-                raise NonFiniteLoss(step, _by_step(losses[:last], steps.tiles))
+                step = (first + int(np.argmin(finite))) // steps.passes
+                raise NonFiniteLoss(step, _by_step(losses[:last], steps.passes))
             first = last
-        return _by_step(losses, steps.tiles)
+        return _by_step(losses, steps.passes)
 
     def _run_chunk(self, program: Program, steps: "_Steps", own: slice, losses: Array, training: bool) -> None:
         """Runs some of the passes; their losses go to their places in `losses`."""
+        passes = self._passes(program, steps, own, losses, training)
+        pieces = [passes]
+        if len(passes) == 1 and (program.seconds_per_pass is None or program.seconds_per_pass > CHUNK_SECONDS):
+            # One pass that is long, or may be: Ctrl-C arrives between its calls, of which the update is the last.
+            calls = range(*passes.calls[0])
+            pieces = [replace(passes, calls=np.array([[call, call + 1]])) for call in calls]
+        begin, left = time.perf_counter(), len(pieces)
+        try:
+            for piece in pieces:
+                left -= 1
+                program.runner.run(piece)
+        finally:
+            if training and left == 0:
+                self._trainer.step_count += int(own.stop // steps.passes - own.start // steps.passes)
+        program.seconds_per_pass = max((time.perf_counter() - begin) / len(passes), 1e-9)
+
+    def _passes(self, program: Program, steps: "_Steps", own: slice, losses: Array, training: bool) -> Passes:
+        """Some of the passes with all that they are given, at the trainer's step count and learning rate."""
         trainer, rows = self._trainer, steps.rows[own]
         index = np.arange(own.start, own.stop)
-        step, place = divmod(index, steps.tiles)
+        step, place = divmod(index, steps.passes)
         start = trainer.step_count if training else 0
         given: dict[str, Column] = {
             "X": self._X, "y": self._y,
             "order": Window(steps.order, steps.starts[own]),
             "loss": Window(losses, index, 1),
-            "scale": self._scale(rows, steps.tiles),
-            "accumulate": PerPass((place > 0).astype(np.int64)) if steps.tiles > 1 else 0,
+            "scale": self._scale(rows, steps.passes),
+            "accumulate": 0 if steps.accumulate is None else PerPass(steps.accumulate[own]),
             **trainer.dropout_keys(start + step - step[0], place),
         }  # fmt: skip
-        done = 0
         if training:
             numbers = start + 1.0 + np.arange(step[-1] - step[0] + 1)
             given |= per_step(trainer.optimizer.scalars(numbers, trainer.lr), step - step[0])
-            done = int(own.stop // steps.tiles - own.start // steps.tiles)
-        batch = None if steps.batch is None else steps.batch[own]
-        pieces = [steps.calls[own]]
-        if len(rows) == 1 and (program.seconds_per_pass is None or program.seconds_per_pass > CHUNK_SECONDS):
-            # One pass that is long, or may be: Ctrl-C arrives between its calls, of which the update is the last.
-            pieces = [np.array([[call, call + 1]]) for call in range(*steps.calls[own.start])]
-        begin, left = time.perf_counter(), len(pieces)
-        try:
-            for calls in pieces:
-                left -= 1
-                program.runner.run(Passes(calls, rows, given, batch))
-        finally:
-            trainer.step_count += done if left == 0 else 0
-        program.seconds_per_pass = max((time.perf_counter() - begin) / len(rows), 1e-9)
+        if steps.part is not None:
+            given["parts"] = program.parts
+        own_or_none = (None if column is None else column[own] for column in (steps.batch, steps.part, steps.marks))
+        return Passes(steps.calls[own], rows, given, *own_or_none)
 
-    def _scale(self, rows: Array, tiles: int) -> Column:
+    def _scale(self, rows: Array, passes: int) -> Column:
         """1 / (terms of the mean) for each pass: over all rows where a step has several passes, else over its own."""
         outputs = self._trainer.model.parameters.outputs
-        if tiles > 1:
+        if passes > 1:
             return 1.0 / float(self._loss.terms(self.rows, outputs))
         if rows[0] == rows[-1]:  # only the last batch can be smaller
             return 1.0 / float(self._loss.terms(int(rows[0]), outputs))
@@ -189,27 +272,32 @@ class Bound:
 
 @dataclass(frozen=True)
 class _Steps:
-    """A stretch of passes over bound data, all arrays (passes,) but for the first two.
+    """A stretch of passes over bound data, all arrays one number for each pass but for the first two.
 
-    order      row numbers;  calls  (passes, 2) what each pass runs
-    starts     where in `order` each pass begins;  rows  how many it takes
-    tiles      passes of a step
-    batch      which of the program's batches each works on, or None
+    order        row numbers;  calls  (passes, 2) what each pass runs
+    starts       where in `order` each pass begins;  rows  how many it takes
+    passes       of a step
+    batch        which of the program's batches each works on, or None
+    accumulate   1 where gradients add to those of the pass before, or None
+    part, marks  as in `Passes`
     """
 
     order: Array
     calls: Array
     starts: Array
     rows: Array
-    tiles: int
+    passes: int
     batch: Array | None = None
+    accumulate: Array | None = None
+    part: Array | None = None
+    marks: Array | None = None
 
 
-def _by_step(losses: Array, tiles: int) -> Array:
+def _by_step(losses: Array, passes: int) -> Array:
     """The losses of passes, added up by step, of which the last may be incomplete."""
-    if tiles == 1:
+    if passes == 1:
         return losses
-    return np.add.reduceat(losses, np.arange(0, len(losses), tiles))
+    return np.add.reduceat(losses, np.arange(0, len(losses), passes))
 
 
 def _repeated(calls: tuple[int, int], passes: int) -> Array:

@@ -11,7 +11,7 @@ import pytest
 from fastnn import ops
 from fastnn.kernels import OPERATIONS, backends
 
-BACKENDS = tuple(backends.backends().available)
+BACKENDS = cases.BACKENDS
 
 both = pytest.mark.parametrize("backend", BACKENDS)
 
