@@ -12,10 +12,8 @@ import functools
 import hashlib
 import os
 import sys
-import tempfile
 import threading
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +30,8 @@ compiled: list[str] = []
 def cache_folder() -> Path | None:
     """Where object files are kept: FASTNN_CACHE_DIR, else the user's cache folder; None if it cannot be written."""
     asked, base = os.environ.get("FASTNN_CACHE_DIR"), os.environ.get("XDG_CACHE_HOME")
+    import tempfile
+
     try:
         folder = Path(asked).expanduser() if asked else Path(base or Path.home() / ".cache") / "fastnn"
         folder.mkdir(parents=True, exist_ok=True)
@@ -49,6 +49,8 @@ def source_hash() -> str:
 
 
 def _hash_sources() -> str:
+    from importlib import metadata  # 20 ms, which a process with the C kernels does not pay
+
     digest = hashlib.blake2b(digest_size=12)
     here = Path(__file__).parent
     own = [here / name for name in ("table.py", "cpu.py", "objects.py")]
