@@ -162,9 +162,10 @@ class Dense(Layer):
 def _store_by_outputs(units: int, terms: int, dtype: np.dtype[Any], by_rows: bool) -> bool:
     """Whether weights are stored [out][in] rather than [in][out].
 
-    In wide layers [out][in] keeps the scalars of the forward product contiguous (1024 wide: 69-79% of peak -> 91-97%).
-    In narrow ones the cheaper weight gradient decides, counted in multiplications per row of the batch: its product,
-    padded to whole vectors, and the transposition of one operand, which for the input is free if it is there `by_rows`.
+    In wide layers [out][in] keeps the scalars of the forward product contiguous (1024 wide: 69-79% of peak -> 91-97%; up
+    to 512 it makes no difference). In others the cheaper weight gradient decides, counted in multiplications per row of
+    the batch: its product, padded to whole vectors, and the transposition of one operand, which for the input is free if
+    it is there `by_rows`.
     A product one vector wide needs a broadcast for each multiplication and runs at little more than half speed.
     """
 
@@ -172,7 +173,7 @@ def _store_by_outputs(units: int, terms: int, dtype: np.dtype[Any], by_rows: boo
         vectors = padded(columns, dtype)
         return rows * vectors * (1.8 if vectors == padded(1, dtype) else 1.0)
 
-    if min(units, terms) >= 100:
+    if min(units, terms) >= 100 and max(units, terms) > 600:
         return True
     transposition = 8.0  # of one number
     by_outputs = product(units, terms) + (0.0 if by_rows else transposition * terms)

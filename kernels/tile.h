@@ -45,16 +45,15 @@ typedef struct {
 #define EACH_TERM _Pragma("GCC unroll 1") for (int64_t k = p->K; k > 0; k--)
 
 /* One tile of `rows` x `vectors`, both known when it is compiled. */
-INLINE void tile(const Product *p, const int rows, const int vectors)
+INLINE void tile(const Product *p, REAL *c, const REAL *a, const REAL *b, const REAL *h, const int rows, const int vectors)
 {
+    const int64_t a_row = p->a_row, a_k = p->a_k, b_k = p->b_k, c_row = p->c_row, h_row = p->h_row;
     V sums[MAX_ROWS][MAX_VECTORS];
     if (p->accumulate) {
-        EACH_ROW EACH_VECTOR sums[i][j] = load(p->c + i * p->c_row + j * LANES);
+        EACH_ROW EACH_VECTOR sums[i][j] = load(c + i * c_row + j * LANES);
     } else {
         EACH_ROW EACH_VECTOR sums[i][j] = (V){0};
     }
-    const REAL *a = p->a, *b = p->b;
-    const int64_t a_row = p->a_row, a_k = p->a_k, b_k = p->b_k;
     EACH_TERM {
         V column[MAX_VECTORS];
         EACH_VECTOR column[j] = load(b + j * LANES);
@@ -66,12 +65,9 @@ INLINE void tile(const Product *p, const int rows, const int vectors)
         b += b_k;
     }
     __asm__ volatile("" ::: "memory"); /* what follows must not take registers from the loop above */
-    const int64_t derivative = p->derivative, h_row = p->h_row, c_row = p->c_row;
-    const REAL *const h = p->h;
-    REAL *const c = p->c;
-    if (derivative == WHERE_POSITIVE) {
+    if (p->derivative == WHERE_POSITIVE) {
         EACH_ROW EACH_VECTOR sums[i][j] = choose(load(h + i * h_row + j * LANES) > 0, sums[i][j], (V){0});
-    } else if (derivative == QUADRATIC) {
+    } else if (p->derivative == QUADRATIC) {
         const V c0 = splat(p->c0), c1 = splat(p->c1), c2 = splat(p->c2);
         EACH_ROW EACH_VECTOR {
             const V y = load(h + i * h_row + j * LANES);
@@ -84,24 +80,30 @@ INLINE void tile(const Product *p, const int rows, const int vectors)
     EACH_ROW EACH_VECTOR store(c + i * c_row + j * LANES, sums[i][j]);
 }
 
-#define TILE(rows, vectors)                                                                   \
-    static __attribute__((noinline)) void tile_##rows##x##vectors(const Product *t)           \
-    {                                                                                         \
-        tile(t, rows, vectors);                                                               \
+/* `count` tiles of one shape, one below the other: a call for all of them. */
+#define STRIP(rows, vectors)                                                                                  \
+    static __attribute__((noinline)) void strip_##rows##x##vectors(                                           \
+        const Product *p, REAL *c, const REAL *a, const REAL *b, const REAL *h, int64_t count)                \
+    {                                                                                                         \
+        for (; count > 0; count--) {                                                                          \
+            tile(p, c, a, b, h, rows, vectors);                                                               \
+            c += rows * p->c_row;                                                                             \
+            a += rows * p->a_row;                                                                             \
+            h += rows * p->h_row;                                                                             \
+        }                                                                                                     \
     }
+typedef void Strip(const Product *p, REAL *c, const REAL *a, const REAL *b, const REAL *h, int64_t count);
+#define NAME_OF(rows, vectors) strip_##rows##x##vectors,
 #if VECTOR_BYTES == 64 || defined(__aarch64__)
 #define FOR_ROWS(DO, vectors) \
     DO(1, vectors) DO(2, vectors) DO(3, vectors) DO(4, vectors) DO(5, vectors) DO(6, vectors) DO(7, vectors) DO(8, vectors)
-FOR_ROWS(TILE, 1) FOR_ROWS(TILE, 2) FOR_ROWS(TILE, 3)
-#define NAME_OF(rows, vectors) tile_##rows##x##vectors,
-static void (*const TILES[MAX_VECTORS][MAX_ROWS])(const Product *) = {
-    {FOR_ROWS(NAME_OF, 1)}, {FOR_ROWS(NAME_OF, 2)}, {FOR_ROWS(NAME_OF, 3)}};
+FOR_ROWS(STRIP, 1) FOR_ROWS(STRIP, 2) FOR_ROWS(STRIP, 3)
+static Strip *const STRIPS[MAX_VECTORS][MAX_ROWS] = {{FOR_ROWS(NAME_OF, 1)}, {FOR_ROWS(NAME_OF, 2)}, {FOR_ROWS(NAME_OF, 3)}};
 #else
 #define FOR_ROWS(DO, vectors) \
     DO(1, vectors) DO(2, vectors) DO(3, vectors) DO(4, vectors) DO(5, vectors) DO(6, vectors)
-FOR_ROWS(TILE, 1) FOR_ROWS(TILE, 2)
-#define NAME_OF(rows, vectors) tile_##rows##x##vectors,
-static void (*const TILES[MAX_VECTORS][MAX_ROWS])(const Product *) = {{FOR_ROWS(NAME_OF, 1)}, {FOR_ROWS(NAME_OF, 2)}};
+FOR_ROWS(STRIP, 1) FOR_ROWS(STRIP, 2)
+static Strip *const STRIPS[MAX_VECTORS][MAX_ROWS] = {{FOR_ROWS(NAME_OF, 1)}, {FOR_ROWS(NAME_OF, 2)}};
 #endif
 
 INLINE int64_t least(int64_t a, int64_t b)
@@ -128,15 +130,14 @@ static __attribute__((unused)) void product(const Product *p)
         }
         for (int64_t column = 0, n = 0; column < column_parts; column++) {
             const int64_t width = vectors + (column < wider);
-            t.b = p->b + k * p->b_k + n * LANES;
-            for (int64_t row = 0, m = 0; row < row_parts; row++) {
-                const int64_t height = rows + (row < taller);
-                t.c = p->c + m * p->c_row + n * LANES;
-                t.h = p->h + m * p->h_row + n * LANES;
-                t.a = p->a + m * p->a_row + k * p->a_k;
-                TILES[width - 1][height - 1](&t);
-                m += height;
+            const REAL *const b = p->b + k * p->b_k + n * LANES, *const a = p->a + k * p->a_k;
+            REAL *const c = p->c + n * LANES;
+            const REAL *const h = p->h + n * LANES;
+            const int64_t m = taller * (rows + 1);
+            if (taller) {
+                STRIPS[width - 1][rows](&t, c, a, b, h, taller);
             }
+            STRIPS[width - 1][rows - 1](&t, c + m * p->c_row, a + m * p->a_row, b, h + m * p->h_row, row_parts - taller);
             n += width;
         }
     }
