@@ -171,7 +171,7 @@ def measure(layer: tuple[int, int], batch: int, dtype: str, sets: list[str], thr
         if row["wrong"]:
             continue
         candidates |= {"NumPy": others[name]} if name in others else {}
-        found = timing.interleaved(candidates, rounds, stretch=stretch)
+        found = timing.interleaved(candidates, rounds, stretch=stretch, threads=threads)
         row["seconds"] = {column: result.median for column, result in found.items()}
         row["disturbed"] = {column: result.disturbed for column, result in found.items()}
         row["c/numba"] = native.ratio(row["seconds"])

@@ -153,6 +153,7 @@ def measure(network: Network, rounds: int, sets: list[str], threads: int, peers:
         {name: timed(candidate, orders[name].order(steps)) for name, candidate in candidates.items()},
         rounds,
         {name: candidate.chunk for name, candidate in candidates.items()},
+        threads=threads,
     )
     row["seconds"] = {name: result.median for name, result in found.items()}
     row["best"] = {name: result.best for name, result in found.items()}

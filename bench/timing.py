@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 DISTURBED = 1.1  # wall time over CPU time of a stretch from which it counts as disturbed
 STRETCH = 0.05  # seconds that one turn of a candidate should take
+PAUSE = 0.1  # seconds; OpenBLAS's threads spin for some 30 ms after a product and take the cores from whoever is next
 
 
 @dataclass(frozen=True)
@@ -40,14 +41,17 @@ def interleaved(
     rounds: int,
     least: Mapping[str, int] | None = None,
     stretch: float = STRETCH,
+    threads: int = 1,
 ) -> dict[str, Timing]:
     """Time each candidate(n), which does n units of work, in turns.
 
     The number of units a turn is set once, after a warm-up, so that a turn takes about `stretch` seconds. It is a
-    multiple of `least[name]` (1 when not given), for candidates that are compiled for a fixed number.
+    multiple of `least[name]` (1 when not given), for candidates that are compiled for a fixed number. With several
+    threads there is a pause before each turn, until the threads of the candidate before have fallen asleep.
     """
     least = dict.fromkeys(candidates, 1) | dict(least or {})
-    units = {name: _units(candidate, stretch, least[name]) for name, candidate in candidates.items()}
+    pause = PAUSE if threads > 1 else 0.0
+    units = {name: _units(candidate, stretch, least[name], pause) for name, candidate in candidates.items()}
     warm_up = {name: -(-units[name] // (5 * step)) * step for name, step in least.items()}
     walls: dict[str, list[float]] = {name: [] for name in candidates}
     disturbed = dict.fromkeys(candidates, 0)
@@ -56,6 +60,7 @@ def interleaved(
     try:
         for _ in range(rounds):
             for name, candidate in candidates.items():
+                time.sleep(pause)
                 candidate(warm_up[name])  # not timed: brings the candidate's own data back into the caches
                 cpu, wall = time.process_time(), time.perf_counter()
                 candidate(units[name])
@@ -71,8 +76,9 @@ def interleaved(
     }
 
 
-def _units(candidate: Callable[[int], object], stretch: float, least: int) -> int:
+def _units(candidate: Callable[[int], object], stretch: float, least: int, pause: float) -> int:
     """How many units fill a stretch, found by doubling after a first call that warms up."""
+    time.sleep(pause)
     candidate(least)
     units = least
     while True:
