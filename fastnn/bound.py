@@ -7,7 +7,7 @@ Python. `steps` makes them one by one, for loops of one's own.
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from . import checks
 from .losses import Loss
 from .plan.program import Program
 from .plan.runner import Column, Passes, PerPass, Window
+from .steps import Steps, by_step, full_batch, mini_batches, repeated
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -76,7 +77,7 @@ class Bound:
         that is not finite raises NonFiniteLoss in place of being given. `order` is copied.
         """
         program = self._trainer.program(self._trainer.batch_size)
-        return self._step_by_step(program, self._mini_batches(program, order, copy=True))
+        return self._stepby_step(program, self._mini_batches(program, order, copy=True))
 
     def run_full(self, steps: int) -> Array:
         """Trains for that many steps, each on all rows, and returns their losses, (steps,) float64.
@@ -93,28 +94,30 @@ class Bound:
             self._gather(program, starts, rows)
         if steps == 0:
             return np.empty(0)
-        return self._run(program, self._full_batches(program, steps, "forward" if kept else "gather", "update", kept))
+        sections = "forward" if kept else "gather", "update"
+        step = full_batch(program, (starts, rows), self._parts(tiles), sections, kept)
+        return self._run(program, step.times(steps))
 
     def differentiate(self) -> float:
         """The loss over all rows, with the dropout masks of the first step; the trainer then has its gradient."""
         starts, rows = self._tiles()
-        program = self._trainer.program(int(rows[0]), parts=self._parts(len(starts)))
-        return float(self._run(program, self._full_batches(program, 1, "gather", "reduce"), training=False)[0])
+        parts = self._parts(len(starts))
+        program = self._trainer.program(int(rows[0]), parts=parts)
+        step = full_batch(program, (starts, rows), parts, ("gather", "reduce"), kept=False)
+        return float(self._run(program, step, training=False)[0])
 
     # Passes.
 
-    def _mini_batches(self, program: Program, order: Any, copy: bool = False) -> "_Steps":
+    def _mini_batches(self, program: Program, order: Any, copy: bool = False) -> Steps:
         """A pass for each batch of an order."""
         batch_size = self._trainer.batch_size
         rows_of_order = checks.row_numbers(order, self.rows, batch_size)
         if rows_of_order.ndim == 2:
             batch_size = rows_of_order.shape[1]
         flat = rows_of_order.flatten() if copy else rows_of_order.ravel()
-        starts = np.arange(0, len(flat), batch_size)
-        rows = np.minimum(batch_size, len(flat) - starts)
-        return _Steps(flat, _repeated(program.calls("gather", "update"), len(starts)), starts, rows, 1)
+        return mini_batches(program, flat, batch_size)
 
-    def _step_by_step(self, program: Program, steps: "_Steps") -> Iterator[float]:
+    def _stepby_step(self, program: Program, steps: Steps) -> Iterator[float]:
         """Runs one pass after the other. Passes ahead are prepared, as long as nothing comes between."""
         trainer, total = self._trainer, len(steps.starts)
         losses = np.full(total, -1).view(np.float64)  # bits that no kernel writes: the step has not been made
@@ -150,37 +153,11 @@ class Bound:
         return starts, np.minimum(tile, self.rows - starts)
 
     def _parts(self, tiles: int) -> int:
-        """How many parts of the gradients the tiles of a full batch are summed into: it decides the order of the sums, so
-        that it depends on the model and the data alone. 0: into the gradients themselves."""
+        """How many parts of the gradients the tiles of a full batch are summed into. It decides the order of the sums,
+        so it depends on the model and the data alone. 0: into the gradients themselves."""
         parts = min(tiles, _PARTS)
         enough = parts * len(self._trainer.model.parameters.arena) <= _PARTS_BYTES
         return parts if tiles > 1 and enough else 0
-
-    def _full_batches(self, program: Program, steps: int, first: str, last: str, kept: bool = False) -> "_Steps":
-        """The passes of steps on all rows: one for each tile, from the section `first` on, and, where there are several,
-        one that adds up the parts of the gradients and ends with the section `last`."""
-        starts, rows = self._tiles()
-        tiles, parts = len(starts), self._parts(len(starts))
-        if tiles == 1:
-            calls = np.array([[program.calls(first, first)[0], program.calls(last, last)[1]]])
-            marks, part, accumulate = np.zeros(1, np.int64), None, None
-        else:
-            calls = np.vstack([_repeated(program.calls(first, "backward"), tiles), program.calls("reduce", last)])
-            part = np.append(np.arange(tiles) * parts // tiles, -1) if parts else None
-            begins = np.diff(part[:-1], prepend=-1) > 0 if part is not None else np.arange(tiles) == 0
-            accumulate = np.append(~begins, False).astype(np.int64)
-            marks = np.append(begins, 2).astype(np.int64)  # chains side by side, then a pass that waits for them
-            marks[0] = 2
-            starts, rows = np.append(starts, 0), np.append(rows, 0)
-        batch = np.append(np.arange(tiles), 0)[: len(calls)] if kept else None
-
-        def repeated(column: Array | None) -> Array | None:
-            return None if column is None else np.tile(column, (steps, 1) if column.ndim == 2 else steps)
-
-        columns = [repeated(column) for column in (calls, starts, rows)]
-        return _Steps(
-            self._all_rows, *columns, len(calls), *map(repeated, (batch, accumulate, part, marks if parts else None))
-        )  # type: ignore[arg-type]
 
     def _keep_batches(self, tiles: int) -> bool:
         """Whether a full batch may be kept in the layout of its passes, which takes some two copies of the data."""
@@ -194,11 +171,11 @@ class Bound:
         for first in range(0, len(starts), _GATHERED_AT_ONCE):
             own = slice(first, first + _GATHERED_AT_ONCE)
             given: dict[str, Column] = {"X": self._X, "y": self._y, "order": Window(self._all_rows, starts[own])}
-            calls = _repeated(program.calls("gather", "gather"), len(rows[own]))
+            calls = repeated(program.calls("gather", "gather"), len(rows[own]))
             program.runner.run(Passes(calls, rows[own], given, batch=np.arange(len(starts))[own]))
         program.gathered = self._token
 
-    def _run(self, program: Program, steps: "_Steps", training: bool = True) -> Array:
+    def _run(self, program: Program, steps: Steps, training: bool = True) -> Array:
         """Runs passes in chunks and returns the loss of each step; a chunk may end within a step, whose gradients wait.
 
         training   there is an update at the end of each step; a loss that is not finite is an error
@@ -216,11 +193,11 @@ class Bound:
             finite = np.isfinite(losses[first:last])
             if training and not finite.all():
                 step = (first + int(np.argmin(finite))) // steps.passes
-                raise NonFiniteLoss(step, _by_step(losses[:last], steps.passes))
+                raise NonFiniteLoss(step, by_step(losses[:last], steps.passes))
             first = last
-        return _by_step(losses, steps.passes)
+        return by_step(losses, steps.passes)
 
-    def _run_chunk(self, program: Program, steps: "_Steps", own: slice, losses: Array, training: bool) -> None:
+    def _run_chunk(self, program: Program, steps: Steps, own: slice, losses: Array, training: bool) -> None:
         """Runs some of the passes; their losses go to their places in `losses`."""
         passes = self._passes(program, steps, own, losses, training)
         pieces = [passes]
@@ -238,7 +215,7 @@ class Bound:
                 self._trainer.step_count += int(own.stop // steps.passes - own.start // steps.passes)
         program.seconds_per_pass = max((time.perf_counter() - begin) / len(passes), 1e-9)
 
-    def _passes(self, program: Program, steps: "_Steps", own: slice, losses: Array, training: bool) -> Passes:
+    def _passes(self, program: Program, steps: Steps, own: slice, losses: Array, training: bool) -> Passes:
         """Some of the passes with all that they are given, at the trainer's step count and learning rate."""
         trainer, rows = self._trainer, steps.rows[own]
         index = np.arange(own.start, own.stop)
@@ -268,40 +245,6 @@ class Bound:
         if rows[0] == rows[-1]:  # only the last batch can be smaller
             return 1.0 / float(self._loss.terms(int(rows[0]), outputs))
         return PerPass(1.0 / self._loss.terms(rows, outputs))
-
-
-@dataclass(frozen=True)
-class _Steps:
-    """A stretch of passes over bound data, all arrays one number for each pass but for the first two.
-
-    order        row numbers;  calls  (passes, 2) what each pass runs
-    starts       where in `order` each pass begins;  rows  how many it takes
-    passes       of a step
-    batch        which of the program's batches each works on, or None
-    accumulate   1 where gradients add to those of the pass before, or None
-    part, marks  as in `Passes`
-    """
-
-    order: Array
-    calls: Array
-    starts: Array
-    rows: Array
-    passes: int
-    batch: Array | None = None
-    accumulate: Array | None = None
-    part: Array | None = None
-    marks: Array | None = None
-
-
-def _by_step(losses: Array, passes: int) -> Array:
-    """The losses of passes, added up by step, of which the last may be incomplete."""
-    if passes == 1:
-        return losses
-    return np.add.reduceat(losses, np.arange(0, len(losses), passes))
-
-
-def _repeated(calls: tuple[int, int], passes: int) -> Array:
-    return np.tile(np.array(calls, np.int64), (passes, 1))
 
 
 def per_step(scalars: Mapping[str, float | Array], step_of: Array) -> dict[str, Column]:

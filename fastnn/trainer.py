@@ -229,8 +229,8 @@ class Trainer:
     # Plans.
 
     def program(self, rows: int, with_loss: bool = True, batches: int = 1, parts: int = 0) -> Program:
-        """The training plan for up to `rows` rows, bound to this trainer's memory and room for that many batches and parts
-        of the gradients."""
+        """The training plan for up to `rows` rows, bound to this trainer's memory and room for that many batches and
+        parts of the gradients."""
         key = (with_loss, rows, batches, parts)
         if key not in self._programs:
             loss = self.loss if with_loss else None

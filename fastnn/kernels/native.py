@@ -105,8 +105,8 @@ def loop() -> Any:
 def team_loop(
     words: int, words_of_member: int, kernels: int, starts: int, places: int, columns: int, cuts: int, threads: int
 ) -> Callable[[int, int, int, int], None]:
-    """The loop for several threads over a plan, `fastnn_run_threads` of fastnn.h: called with the addresses of a table and
-    of the waves, their number and the address of the chains."""
+    """The loop for several threads over a plan, `fastnn_run_threads` of fastnn.h: called with the addresses of a table
+    and of the waves, their number and the address of the chains."""
     lib, ffi, _ = _load()
     cast = functools.partial(ffi.cast, "int64_t *")
     plan = ffi.new("fastnn_plan *")

@@ -57,8 +57,8 @@ class Passes:
     calls    (passes, 2) int64: [first, last) of each
     batch    (passes,) int64: which of the program's batches each works on; None: the first
     part     (passes,) int64: which part of the gradients each writes, -1 for the gradients themselves; None: no parts
-    marks    (passes,) int64: 0 follows the pass before, 1 begins a chain of passes that may run beside the chains before
-             it, 2 begins a chain that waits for all before; None: one chain
+    marks    (passes,) int64: 0 follows the pass before, 1 begins a chain of passes that may run beside the chains
+             before it, 2 begins a chain that waits for all before; None: one chain
     rows     (passes,) int64: rows of each, at most the plan's
     given    by name: an array or a scalar that is the same in all passes, a Window, or PerPass scalars
     """

@@ -1,9 +1,9 @@
-"""Several threads inside one model: how calls are cut among them, and the runner that hands passes to the thread pool of
-the C library. No bit depends on the number of threads.
+"""Several threads inside one model: how calls are cut among them, and the runner that hands passes to the thread pool
+of the C library. No bit depends on the number of threads.
 
-Passes that do not depend on each other (the tiles of a full batch) are run by different threads, each in a workspace of
-its own. Elsewhere a call that is large enough is cut along an axis that its operation names (`splits`): each thread runs
-the same kernel on a part of the arrays.
+Passes that do not depend on each other (the tiles of a full batch) are run by different threads, each in a workspace
+of its own. Elsewhere a call that is large enough is cut along an axis that its operation names (`splits`): each thread
+runs the same kernel on a part of the arrays.
 """
 
 import threading
@@ -97,8 +97,9 @@ class TeamRunner(NativeRunner):
         ]
         self._cuts = np.array(cuts, _CUT)
         self._offsets = np.zeros((workspaces, len(self._words_array)), np.int64)
-        for arena, size in (("batch", plan.batch.bytes), ("workspace", plan.workspace.bytes), ("scratch", plan.scratch.bytes)):
-            self._offsets[:, self._pointing[arena]] = np.arange(workspaces)[:, None] * size
+        layouts = {"batch": plan.batch, "workspace": plan.workspace, "scratch": plan.scratch}
+        for arena, layout in layouts.items():
+            self._offsets[:, self._pointing[arena]] = np.arange(workspaces)[:, None] * layout.bytes
 
     def _prepared(self, passes: Passes, words: Array, places: Array, table: Array) -> Prepared:
         return _TeamPasses(self, passes, words + self._offsets, places, table)
@@ -120,9 +121,7 @@ class _TeamPasses:
     def run(self, first: int, count: int) -> None:
         waves, chains = _waves(None if self._marks is None else self._marks[first : first + count], count)
         with self._lock:
-            self._loop(
-                self._table + first * self._row, address_of(waves), len(waves) - 1, address_of(chains)
-            )
+            self._loop(self._table + first * self._row, address_of(waves), len(waves) - 1, address_of(chains))
 
 
 def _waves(marks: Array | None, count: int) -> tuple[Array, Array]:
