@@ -36,7 +36,7 @@
 
 /* The number of this contract. It counts up with every change to what is declared here or to the words of a kernel, in
  * fastnn/kernels/native.py too: a library of another number is refused, not called. */
-#define FASTNN_CONTRACT 1
+#define FASTNN_CONTRACT 2
 
 /* The level of vector instructions that this CPU has and the library was built with: "avx512", "avx2" or "baseline". */
 const char *fastnn_best_isa(void);

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """`fastnn info`."""
     import fastnn
-    from fastnn.kernels import cpu
+    from fastnn.kernels import cpu, native
     from fastnn.kernels.backends import backends
 
     del options
@@ -42,7 +42,8 @@ def run(options: argparse.Namespace) -> int:
         say("Vectors", f"{isa}{lower}: {bits} bits, {bits // 32} float32 or {bits // 64} float64 numbers")
         say("Kernels", *str(backends()).splitlines())
         say("C library", *_library())
-    say("Threads", "1 unless asked for; Numba's kernels run on one thread whatever is asked for")
+    pool = "up to all of these cores" if native.available() else "more than 1 needs the C library"
+    say("Threads", f"1 unless asked for; {pool}")
     say("Cache", _cache())
     return 0
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from . import built
 
-CONTRACT = 1
+CONTRACT = 2
 """The number of the contract in kernels/fastnn.h that this package keeps."""
 
 _AGAIN = "install fastnn again from its folder: pip install --no-deps --no-cache-dir --force-reinstall . (or -e .)"
