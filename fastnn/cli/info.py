@@ -42,8 +42,8 @@ def run(options: argparse.Namespace) -> int:
         say("Vectors", f"{isa}{lower}: {bits} bits, {bits // 32} float32 or {bits // 64} float64 numbers")
         say("Kernels", *str(backends()).splitlines())
         say("C library", *_library())
-    pool = "up to all of these cores" if native.available() else "more than 1 needs the C library"
-    say("Threads", f"1 unless asked for; {pool}")
+    pool = "the C library shares work among them" if native.available() else "more need the C library"
+    say("Threads", f"1 thread unless more are asked for; {pool}")
     say("Cache", _cache())
     return 0
 
