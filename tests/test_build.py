@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import zipfile
 from pathlib import Path
@@ -88,6 +89,8 @@ def project(tmp_path: Path) -> Path:
 def python(project: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FASTNN_")}
     environment |= {"PYTHONPATH": str(project), "PYTHONDONTWRITEBYTECODE": "1", **variables}
+    if not environment.get("CC"):
+        environment.pop("CC", None)
     return subprocess.run(
         [sys.executable, *arguments], cwd=project, env=environment, capture_output=True, text=True, check=False
     )
@@ -122,6 +125,27 @@ def test_without_a_compiler_the_reason_is_kept_and_told(project: Path) -> None:
     assert missing in python(project, "-m", "fastnn", "info").stdout
     asked = python(project, "-c", "import fastnn as f; f.Trainer(f.Sequential([f.Dense(1)], 1), 'mse', backend='c')")
     assert f"RuntimeError: backend='c': not available: {missing}" in asked.stderr
+
+
+@installing
+def test_a_path_without_a_compiler_is_the_same(project: Path) -> None:
+    assert build(project, CC="", PATH=str(project)).returncode != 0
+    assert "(no C compiler found: " in said(project, "native.why_not()")
+
+
+@installing
+@with_compiler
+def test_another_compiler_is_taken_where_pythons_own_is_not_there(project: Path) -> None:
+    usual = sysconfig.get_config_var("CC").split()[0]
+    tools = project / "tools"
+    tools.mkdir()
+    (tools / "cc").write_text(f'#!/bin/sh\nPATH={os.environ["PATH"]} exec {COMPILERS[-1]} "$@"\n')
+    (tools / "cc").chmod(0o755)
+    if usual == "cc":
+        pytest.skip("this Python was built with cc")
+    done = build(project, CC="", PATH=str(tools))
+    assert done.returncode == 0, done.stderr
+    assert said(project, "native.why_not()") == "None"
 
 
 @installing
