@@ -14,7 +14,7 @@ import struct
 import subprocess
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,11 @@ from numpy.lib.array_utils import byte_bounds
 from fastnn.kernels import Operation
 from fastnn.kernels.table import ArrayOperand, argument_words
 from fastnn.plan.plan import Plan
-from fastnn.plan.runner import NativeRunner, Passes, Prepared, Window
+from fastnn.plan.runner import Passes, Prepared, Window
+from fastnn.plan.threads import TeamRunner, _waves
 
 Array = np.ndarray[Any, Any]
+Span = tuple[int, int]  # where a stretch of memory begins and ends
 
 HERE = Path(__file__).parent
 KERNELS = HERE.parent / "kernels"
@@ -49,9 +51,9 @@ def emulator() -> list[str]:
     return shlex.split(os.environ.get("FASTNN_TEST_RUN", ""))
 
 
-def sanitized() -> bool:
-    """Whether AddressSanitizer and UBSan are in the program."""
-    return any("address,undefined" in flag for flag in flags())
+def sanitized(by: str = "address,undefined") -> bool:
+    """Whether these sanitizers are in the program."""
+    return f"-fsanitize={by}" in flags()
 
 
 def why_not(folder: Path) -> str:
@@ -69,7 +71,7 @@ def build(folder: Path) -> Path:
     """Compiles the kernels, with the flags of the library, and the program around them; an AssertionError with the
     compiler's words if there is an error or a warning."""
     rules = runpy.run_path(str(KERNELS / "build.py"))
-    units = [*rules["units"](), *sorted((HERE / "c").glob("*.c"))]
+    units = [*rules["units"](), HERE / "c" / "faults.c", HERE / "c" / "kernel_server.c"]
     objects = [str(folder / f"{path.stem}.o") for path in units]
     command = [*compiler(), *rules["FLAGS"], *rules["WARNINGS"], "-Werror", *flags(), f"-I{KERNELS}"]
     commands = [[*command, "-c", str(path), "-o", out] for path, out in zip(units, objects, strict=True)]
@@ -103,7 +105,9 @@ class Program:
         return list(LEVELS)[list(LEVELS).index(self.best_isa) :]
 
     def _start(self) -> str:
-        environment = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0", "UBSAN_OPTIONS": "print_stacktrace=1"}
+        environment = os.environ | {
+            "ASAN_OPTIONS": "detect_leaks=0", "UBSAN_OPTIONS": "print_stacktrace=1", "TSAN_OPTIONS": "halt_on_error=1",
+        }  # fmt: skip
         with open(self._errors, "wb") as errors:
             self._process = subprocess.Popen(
                 [*emulator(), str(self._path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
@@ -182,32 +186,41 @@ class Block:
         return bool((rest != _CANARY).any())
 
 
+_NOTHING = np.zeros(0, np.int64)
+
+
 @dataclass
 class Request:
     """Kernels by name, their words one after the other, and where addresses of blocks are to be entered.
 
-    places, table   as fastnn_run takes them; None: each kernel is called once, by fastnn_call
+    words           (W,), or (workspaces, W) for several threads
     relocations     (where, block, offset): the place among the words, or behind them in the table; which block; where
                     in it
+    places, table   as fastnn_run takes them; an empty table: each kernel is called once, by fastnn_call
+    threads, cuts, waves, chains   as fastnn_run_threads takes them; 0: fastnn_run
     """
 
     names: list[str]
-    starts: list[int]
+    starts: Sequence[int] | Array
     words: Array
     blocks: list[Block]
     relocations: list[tuple[int, int, int]]
-    places: Array | None = None
-    table: Array | None = None
+    places: Array = field(default_factory=lambda: _NOTHING)
+    table: Array = field(default_factory=lambda: np.zeros((0, 2), np.int64))
+    threads: int = 0
+    cuts: Array = field(default_factory=lambda: _NOTHING)
+    waves: Array = field(default_factory=lambda: _NOTHING)
+    chains: Array = field(default_factory=lambda: _NOTHING)
 
     def message(self) -> bytes:
-        places = np.zeros(0, np.int64) if self.places is None else self.places
-        table = np.zeros((0, 2), np.int64) if self.table is None else self.table
         counts = (
-            len(self.blocks), len(self.names), len(self.words), len(places), len(table), len(self.relocations),
+            len(self.blocks), len(self.names), self.words.size, len(self.places), len(self.table),
+            len(self.relocations), self.threads, self.words.shape[-1], len(self.waves), len(self.chains),
         )  # fmt: skip
-        parts = [struct.pack("=6q", *counts), *(name.encode().ljust(64, b"\0") for name in self.names)]
-        for numbers in (self.starts, self.words, places, table, self.relocations):
+        parts = [struct.pack("=10q", *counts), *(name.encode().ljust(64, b"\0") for name in self.names)]
+        for numbers in (self.starts, self.words, self.places, self.table, self.relocations):
             parts.append(np.asarray(numbers, np.int64).tobytes())
+        parts += [self.cuts.tobytes(), self.waves.tobytes(), self.chains.tobytes()]
         for block in self.blocks:
             parts.append(struct.pack("=4q", block.lead, block.rows, block.row_bytes, block.stride))
             parts.append(block.content.tobytes())
@@ -324,66 +337,75 @@ def run_kernel(program: Program, symbol: str, laid: Laid) -> dict[str, Array]:
 # The native loop on a whole training.
 
 
-class ProgramRunner(NativeRunner):
+class ProgramRunner(TeamRunner):
     """A runner whose loop is that of the program: every arena and every array of the user is a block.
 
-    A test puts it in the place of `NativeRunner`; the kernels' addresses and the loop that it is given are not used.
+    A test puts it in the place of both native runners; the kernels' addresses and the loop that it is given are not
+    used. One thread has the simple loop.
     """
 
-    def __init__(self, program: Program, level: str, plan: Plan, arenas: Mapping[str, Array], *_: Any) -> None:
-        self._plan, self._program, self.passes_run = plan, program, 0
+    def __init__(
+        self, program: Program, level: str, plan: Plan, arenas: Mapping[str, Array], _: Any, threads: Any,
+        workspaces: int = 1,
+    ) -> None:  # fmt: skip
+        super().__init__(plan, arenas, [0] * len(plan.calls), threads if isinstance(threads, int) else 1, workspaces)
+        self.program, self.requests = program, list[Request]()
         self._names = [f"fastnn_{call.operation.name}_{plan.dtype}_{level}" for call in plan.calls]
-        self._starts_of = np.cumsum([0, *(call.operation.words[""] for call in plan.calls)])
-        # Words that are addresses.
-        self._pointers = [
+        self._pointers = [  # words that are addresses
             int(start) + call.operation.words[array.name]
-            for start, call in zip(self._starts_of, plan.calls, strict=False)
+            for start, call in zip(self._starts, plan.calls, strict=True)
             for array in call.operation.arrays
         ]
-        self._memory = list(arenas.values())
-        super().__init__(plan, arenas, [0] * len(plan.calls), self._run_in_program)
 
-    def prepare(self, passes: Passes) -> Prepared:
+    def _prepared(self, passes: Passes, words: Array, places: Array, table: Array) -> Prepared:
+        memory = [*self._arenas.values()]
         for column in passes.given.values():
             array = column.array if isinstance(column, Window) else column
-            if isinstance(array, np.ndarray) and not any(array is known for known in self._memory):
-                self._memory.append(array)
-        return super().prepare(passes)
+            memory += [array] if isinstance(array, np.ndarray) else []
+        return _ProgramPasses(self, passes, words + self._offsets, places, table, memory)
 
-    def _run_in_program(
-        self, words: int, kernels: int, starts: int, places: int, columns: int, table: int, passes: int
-    ) -> None:  # fmt: skip
-        given = _integers(words, int(self._starts_of[-1]))
-        own_places, own_table = _integers(places, columns), _integers(table, passes * (2 + columns))
-        spans = [byte_bounds(array) for array in self._memory]
+    def request(self, marks: Array | None, words: Array, places: Array, table: Array, spans: list[Span]) -> Request:
+        """Some passes; a block for each stretch of memory."""
+        waves, chains = _waves(marks, len(table))
         blocks = [Block(0, 1, end - start, 0, _bytes(start, end).copy()) for start, end in spans]
-        where = [*self._pointers]  # and in the table: the columns that go to such words
-        pointing = 2 + np.flatnonzero(np.isin(own_places, self._pointers))
-        where += [len(given) + row * (2 + columns) + int(c) for row in range(passes) for c in pointing]
+        width = words.shape[1]
+        where = [member * width + pointer for member in range(len(words)) for pointer in self._pointers]
+        columns = 2 + np.flatnonzero(np.isin(places, self._pointers))
+        where += [words.size + row * table.shape[1] + int(c) for row in range(len(table)) for c in columns]
+        values = np.concatenate([words.ravel(), table.ravel()])
         relocations = []
         for place in where:
-            address = int(given[place] if place < len(given) else own_table[place - len(given)])
-            found = [n for n, (start, end) in enumerate(spans) if start <= address < end]
-            if found:
-                relocations.append((place, found[0], address - spans[found[0]][0]))
-        self._program.ask(
-            Request(
-                self._names, [*self._starts_of[:-1]], given, blocks, relocations, own_places,
-                own_table.reshape(passes, 2 + columns),
-            )
-        )  # fmt: skip
-        for block, (start, end) in zip(blocks, spans, strict=True):
+            address = int(values[place])
+            block = next((n for n, (start, end) in enumerate(spans) if start <= address < end), None)
+            if block is not None:  # 0, or what belongs to calls that are not run
+                relocations.append((place, block, address - spans[block][0]))
+        request = Request(self._names, self._starts, words, blocks, relocations, places, table)
+        if self._threads > 1:
+            request.threads, request.cuts, request.waves, request.chains = self._threads, self._cuts, waves, chains
+        self.requests.append(request)
+        return request
+
+
+class _ProgramPasses:
+    def __init__(
+        self, runner: ProgramRunner, passes: Passes, words: Array, places: Array, table: Array, memory: list[Array]
+    ) -> None:
+        self._alive, self._runner, self._marks = memory, runner, passes.marks
+        self._tables = words, places, table
+        self._spans = list(dict.fromkeys(byte_bounds(array) for array in memory if array.size))
+
+    def run(self, first: int, count: int) -> None:
+        words, places, table = self._tables
+        own = slice(first, first + count)
+        marks = None if self._marks is None else self._marks[own]
+        request = self._runner.request(marks, words, places, table[own], self._spans)
+        self._runner.program.ask(request)
+        for block, (start, end) in zip(request.blocks, self._spans, strict=True):
             now = _bytes(start, end)
-            now[block.content != now] = block.content[block.content != now]
-        self.passes_run += passes
+            changed = block.content != now
+            now[changed] = block.content[changed]
 
 
 def _bytes(start: int, end: int) -> Array:
     """Memory as it is, not a copy."""
     return np.ctypeslib.as_array((ctypes.c_uint8 * (end - start)).from_address(start))
-
-
-def _integers(address: int, count: int) -> Array:
-    if not count:
-        return np.zeros(0, np.int64)
-    return np.ctypeslib.as_array((ctypes.c_int64 * count).from_address(address)).copy()

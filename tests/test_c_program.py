@@ -15,11 +15,12 @@ import judge
 import networks
 import numpy as np
 import pytest
-from c_program import Died, Program, ProgramRunner, Setting
+from c_program import Died, Program, ProgramRunner, Request, Setting
 from test_kernels import DTYPES, STORED, drawn
 
 import fastnn as fnn
-from fastnn.kernels import OPERATIONS, Operation, cpu, native
+from fastnn.kernels import OPERATIONS, Operation, backends, cpu, native
+from fastnn.plan.threads import cut_of
 
 pytestmark = pytest.mark.slow
 
@@ -173,13 +174,9 @@ def test_program_names_a_kernel_that_is_not_there(program: Program) -> None:
 # The native loop.
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("mix", ["all kinds", "tanh", "batch norm first", "dropout after tanh"])
-@pytest.mark.parametrize("loss", networks.LOSSES)
-def test_training_in_the_program_agrees_with_the_reference(
-    program: Program, loss: str, mix: str, dtype: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Mini-batches, the last one smaller, then a full batch in tiles."""
+@pytest.fixture
+def in_program(program: Program, monkeypatch: pytest.MonkeyPatch) -> list[ProgramRunner]:
+    """Trainers run their plans in the program; the runners that they had."""
     level = cpu.isa() if cpu.isa() in program.levels else program.best_isa
     runners: list[ProgramRunner] = []
 
@@ -187,19 +184,62 @@ def test_training_in_the_program_agrees_with_the_reference(
         runners.append(ProgramRunner(program, level, *arguments))
         return runners[-1]
 
-    def trained(backend: str) -> tuple[Any, Any]:
-        model = networks.network(mix, 7, 19, 5, dtype)
-        trainer = fnn.Trainer(model, loss=loss, optimizer="adam", batch_size=32, backend=backend)
-        bound = trainer.bind(*networks.data(loss, 1100, 7, 5, dtype))
-        order = np.random.default_rng(1).permutation(1100)[:150]
-        return np.concatenate([bound.run(order), bound.run_full(3)]), networks.numbers(model)
+    monkeypatch.setattr("fastnn.plan.program.NativeRunner", runner)
+    monkeypatch.setattr("fastnn.plan.threads.TeamRunner", runner)
+    monkeypatch.setattr(backends, "kernel_address", lambda *_: 0)
+    monkeypatch.setattr(backends, "check_threads", lambda *_: None)
+    monkeypatch.setattr(native, "loop", lambda: None)
+    monkeypatch.setattr("fastnn.bound.CHUNK_SECONDS", 1e9)  # a request takes all passes that it can
+    return runners
 
-    losses, numbers = trained("reference")
-    with monkeypatch.context() as patch:
-        patch.setattr("fastnn.plan.program.NativeRunner", runner)
-        patch.setattr("fastnn.kernels.backends.kernel_address", lambda *_: 0)
-        own_losses, own_numbers = trained("numba")
-    assert sum(runner.passes_run for runner in runners) > 8
-    tolerance = 1e-9 if dtype == "float64" else 2e-3
-    np.testing.assert_allclose(own_losses, losses, rtol=tolerance)
-    np.testing.assert_allclose(own_numbers, numbers, rtol=tolerance, atol=tolerance)
+
+def trained(mix: str, loss: str, dtype: str, backend: str, threads: int = 1) -> np.ndarray[Any, Any]:
+    """Losses and numbers after mini-batches, the last one smaller, and then a full batch in tiles."""
+    model = networks.network(mix, 7, 150, 5, dtype)
+    optimizer = fnn.SGD(lr=0.05, momentum=0.9)
+    trainer = fnn.Trainer(model, loss=loss, optimizer=optimizer, batch_size=256, threads=threads, backend=backend)
+    bound = trainer.bind(*networks.data(loss, 2100, 7, 5, dtype))
+    order = np.random.default_rng(1).permutation(2100)[:600]
+    return np.concatenate([bound.run(order), bound.run_full(3), networks.numbers(model)])
+
+
+@pytest.mark.parametrize(
+    ("mix", "loss", "dtype"),
+    [("all kinds", "cross_entropy", "float32"), ("tanh", "mse", "float64"), ("dropout after tanh", "bce", "float32")],
+)
+def test_training_in_the_program_agrees_with_the_reference_for_any_number_of_threads(
+    in_program: list[ProgramRunner], mix: str, loss: str, dtype: str
+) -> None:
+    one = trained(mix, loss, dtype, "numba")
+    assert sum(len(request.table) for runner in in_program for request in runner.requests) > 10
+    reference = trained(mix, loss, dtype, "reference")
+    tolerance = 2000 * np.finfo(dtype).eps
+    np.testing.assert_allclose(one, reference, rtol=tolerance, atol=tolerance)
+    for threads in (2, 3):
+        in_program.clear()
+        several = trained(mix, loss, dtype, "numba", threads)
+        assert any(request.threads == threads for runner in in_program for request in runner.requests)
+        assert several.tobytes() == one.tobytes()
+
+
+def test_program_notices_threads_that_write_the_same_rows(program: Program) -> None:
+    """A call is cut along its features, but the cut leaves out y: both threads write the first half of it."""
+    if not c_program.sanitized("thread"):
+        pytest.skip("only ThreadSanitizer sees this")
+    entry = OPERATIONS["relu_forward"]
+    arguments = cases.arguments(entry.name, {"F": 64, "B": 512}, np.float32)
+    laid = c_program.lay_out(entry, Setting("baseline"), arguments)
+    cut = cut_of(entry, laid.words, 512, np.dtype(np.float32), 2)
+    cut["grain"] = 1
+    request = Request(
+        ["fastnn_relu_forward_float32_baseline"], [0], laid.words, laid.blocks, laid.relocations,
+        table=np.array([[0, 1]]), threads=2, cuts=np.array([cut]), waves=np.array([0, 1]), chains=np.array([0, 1]),
+    )  # fmt: skip
+    program.ask(request)
+    y = [array.name for array in entry.arrays].index("y")
+    assert y == 0
+    cut["address"][0], cut["stride"][0] = cut["address"][1], cut["stride"][1]
+    cut["arrays"] = 1
+    request.cuts = np.array([cut])
+    with pytest.raises(Died, match="data race"):
+        program.ask(request)

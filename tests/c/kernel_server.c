@@ -41,9 +41,10 @@ typedef struct {
     size_t mapped;
 } Block;
 
-/* What is asked for: fields, in this order, then the arrays that they count. */
+/* What is asked for: fields, in this order, then the arrays that they count. Where `threads` is not 0, the words are those
+ * of several workspaces, waves and chains count their ends too, and every call has its cut: see fastnn_run_threads. */
 typedef struct {
-    int64_t blocks, calls, words, columns, passes, relocations;
+    int64_t blocks, calls, words, columns, passes, relocations, threads, words_of_member, waves, chains;
 } Request;
 
 static void fail(const char *reason)
@@ -122,16 +123,17 @@ static void read_block(Block *block)
     }
 }
 
-/* Calls one kernel after the other; no passes means each of them once, by itself, on words of its own. */
-static void run(const Request *r, int64_t *words, const int64_t *kernels, const int64_t *starts, const int64_t *places,
-                const int64_t *table)
+/* Runs the passes, on several threads or not; no passes means that each kernel is called once, by itself. */
+static void run(const Request *r, const fastnn_plan *plan, const int64_t *table, const int64_t *waves, const int64_t *chains)
 {
-    if (r->passes > 0) {
-        fastnn_run(words, kernels, starts, places, r->columns, table, r->passes);
-        return;
-    }
-    for (int64_t call = 0; call < r->calls; call++) {
-        fastnn_call(kernels[call], words + starts[call]);
+    if (r->threads > 0) {
+        fastnn_run_threads(plan, table, waves, r->waves - 1, chains);
+    } else if (r->passes > 0) {
+        fastnn_run(plan->words, plan->kernels, plan->starts, plan->places, plan->columns, table, r->passes);
+    } else {
+        for (int64_t call = 0; call < r->calls; call++) {
+            fastnn_call(plan->kernels[call], plan->words + plan->starts[call]);
+        }
     }
 }
 
@@ -142,6 +144,8 @@ static void answer(const Request *r)
     int64_t *places = read_new(r->columns, sizeof(int64_t));
     int64_t *table = read_new(r->passes * (2 + r->columns), sizeof(int64_t));
     int64_t(*relocations)[3] = read_new(r->relocations, sizeof *relocations);
+    fastnn_cut *cuts = read_new(r->threads > 0 ? r->calls : 0, sizeof *cuts);
+    int64_t *waves = read_new(r->waves, sizeof(int64_t)), *chains = read_new(r->chains, sizeof(int64_t));
     Block *blocks = calloc((size_t)r->blocks, sizeof(Block));
     int64_t *kernels = calloc((size_t)r->calls, sizeof(int64_t));
     for (int64_t i = 0; i < r->blocks; i++) {
@@ -159,14 +163,19 @@ static void answer(const Request *r)
         int64_t *word = where < r->words ? words + where : table + (where - r->words);
         *word = (int64_t)(uintptr_t)blocks[relocations[i][1]].memory + relocations[i][2];
     }
-    run(r, words, kernels, starts, places, table);
+    const fastnn_plan plan = {
+        .words = words, .words_of_member = r->words_of_member, .kernels = kernels, .starts = starts, .places = places,
+        .columns = r->columns, .cuts = cuts, .threads = r->threads,
+    };
+    run(r, &plan, table, waves, chains);
     for (int64_t i = 0; i < r->blocks; i++) {
         guard(&blocks[i], 0);
         fwrite(blocks[i].memory, 1, blocks[i].bytes, stdout);
         release(&blocks[i]);
     }
     fflush(stdout);
-    free(names), free(starts), free(words), free(places), free(table), free(relocations), free(blocks), free(kernels);
+    free(names), free(starts), free(words), free(places), free(table), free(relocations), free(cuts), free(waves);
+    free(chains), free(blocks), free(kernels);
 }
 
 int main(void)
@@ -177,5 +186,6 @@ int main(void)
     while (fread(&request, sizeof request, 1, stdin) == 1) {
         answer(&request);
     }
+    fastnn_pool_stop();
     return 0;
 }
