@@ -22,6 +22,7 @@ again and again, for a fraction of a microsecond over the kernel's own time:
 
 import functools
 import inspect
+from collections.abc import Mapping
 from typing import Any, Protocol, cast
 
 from .. import checks
@@ -55,13 +56,16 @@ def __dir__() -> list[str]:
 def _function(name: str) -> Function:
     entry = OPERATIONS[name]
     operands, signature = entry.operands, inspect.signature(entry.reference)
+    names = {*operands}
     direct = Direct(entry)
 
     def bind(*args: Any, backend: str = "auto", **kwargs: Any) -> BoundCall:
-        try:
-            arguments = signature.bind(*args, **kwargs).arguments
-        except TypeError as error:
-            raise TypeError(f"{name}: {error}; expected {name}({', '.join(operands)})") from None
+        arguments: Mapping[str, Any] = {**dict(zip(operands, args, strict=False)), **kwargs}
+        if len(args) + len(kwargs) != len(operands) or arguments.keys() != names:
+            try:
+                arguments = signature.bind(*args, **kwargs).arguments
+            except TypeError as error:
+                raise TypeError(f"{name}: {error}; expected {name}({', '.join(operands)})") from None
         return BoundCall(backends.resolve(backend), entry, arguments, check(entry, arguments))
 
     @functools.wraps(entry.reference)

@@ -13,11 +13,12 @@ import numpy as np
 from .. import checks
 from ..kernels import Operation, backends
 from ..kernels.cpu import vector_bytes
-from ..kernels.table import ArrayOperand, argument_words
+from ..kernels.table import ArrayOperand, array_words
 from ..plan.arena import aligned_zeros, padded_matrix
 from .arguments import check_indices, check_scalar, overlapping
 
 Array = np.ndarray[Any, Any]
+DTYPES = {np.dtype(np.float32): "float32", np.dtype(np.float64): "float64"}
 
 
 class BoundCall:
@@ -43,15 +44,16 @@ class BoundCall:
         self._arrays: dict[str, Array | None] = {array.name: arguments[array.name] for array in entry.arrays}
         self._scalars = tuple(arguments[scalar.name] for scalar in entry.scalars)
         self._places = {scalar.name: place for place, scalar in enumerate(entry.scalars)}
-        self._pack = _scalar_packer(entry)
+        self._pack = _packer("".join("q" if scalar.integer else "d" for scalar in entry.scalars))
         self._indices = [(a, arguments[a.name], sizes[a.below]) for a in entry.arrays if a.below]
         self._pieces = _pieces(entry, self._arrays, overlapping(entry, arguments), compiled)
         self.copied = tuple(name for name in self._arrays if any(name in piece.copied for piece in self._pieces))
         self._lock = threading.Lock()  # the memory that arrays are copied to serves one call at a time
         self._kernel, self._words = None, list[bytes]()
         if compiled:
-            self._kernel = kernel(kernel_set, entry.name, str(dtype))
-            self._words = [argument_words(entry, {**arguments, **piece.given}).tobytes() for piece in self._pieces]
+            end = self._pack(*self._scalars)
+            self._kernel = kernel(kernel_set, entry.name, DTYPES[dtype])
+            self._words = [_array_words(entry, piece, sizes) + end for piece in self._pieces]
         self._bare: bytes | None = None  # what the kernel is given where there is nothing else to do
         if len(self._words) == 1 and not self.copied and not self._indices:
             self._bare = self._words[0]
@@ -118,9 +120,16 @@ def kernel(kernel_set: str, name: str, dtype: str) -> Callable[[bytes], None]:
 
 
 @functools.cache
-def _scalar_packer(entry: Operation) -> Callable[..., bytes]:
-    """From the scalars of an operation to their words."""
-    return struct.Struct("=" + "".join("q" if scalar.integer else "d" for scalar in entry.scalars)).pack
+def _packer(kinds: str) -> Callable[..., bytes]:
+    """From numbers to words: integers where there is a q, floats where there is a d."""
+    return struct.Struct(f"={kinds}").pack
+
+
+def _array_words(entry: Operation, piece: "_Piece", sizes: Mapping[str, int]) -> bytes:
+    """The words of a call but for its scalars: `argument_words` of the table, for arrays that have been checked."""
+    words = [word for array in entry.arrays for word in array_words(array, piece.given[array.name])]
+    words += [sizes[axis] if piece.length is None else piece.length for axis in entry.sizes]
+    return _packer("q" * len(words))(*words)
 
 
 # What compiled kernels work on.
@@ -132,12 +141,14 @@ class _Piece:
 
     given   what it gets for each array: the user's or a part of it, or memory that this is copied to and from
     fetch   (given, the user's): copied before;  store  (the user's, given): copied after
+    length  of arrays of one axis; None: the sizes of the call
     """
 
     given: dict[str, Array | None]
     copied: set[str]
     fetch: list[tuple[Array, Array]]
     store: list[tuple[Array, Array]]
+    length: int | None
 
 
 def _pieces(
@@ -154,16 +165,18 @@ def _pieces(
     whole = length - length % (vector_bytes() // itemsize) if all(map(_usable, flat.values())) else 0
     pieces = []
     if whole:
-        pieces.append(_piece(entry, {n: v[:whole] for n, v in flat.items()}, overlaps, _padded_like))
+        pieces.append(_piece(entry, {n: v[:whole] for n, v in flat.items()}, overlaps, _padded_like, whole))
     if whole < length:
-        pieces.append(_piece(entry, {n: v[whole:] for n, v in flat.items()}, {*flat}, _padded_like))
+        rest = {n: v[whole:] for n, v in flat.items()}
+        pieces.append(_piece(entry, rest, {*flat}, _padded_like, length - whole))
     return pieces
 
 
 def _piece(
-    entry: Operation, arrays: Mapping[str, Array | None], copied: set[str], like: Callable[[ArrayOperand, Array], Array]
+    entry: Operation, arrays: Mapping[str, Array | None], copied: set[str],
+    like: Callable[[ArrayOperand, Array], Array], length: int | None = None,
 ) -> _Piece:  # fmt: skip
-    piece = _Piece(dict(arrays), copied, [], [])
+    piece = _Piece(dict(arrays), copied, [], [], length)
     for operand in entry.arrays:
         value = arrays[operand.name]
         if value is None or operand.name not in copied:

@@ -14,10 +14,9 @@ import numpy as np
 
 from ..kernels import Operation
 from ..kernels.cpu import vector_bytes
-from .calls import kernel
+from .calls import DTYPES, kernel
 
 Array = np.ndarray[Any, Any]
-_DTYPES = {np.dtype(np.float32): "float32", np.dtype(np.float64): "float64"}
 
 
 class Direct:
@@ -52,14 +51,14 @@ class Direct:
         """Runs the operation on its operands, in order, if it can be run that way; whether it was."""
         arrays, scalars = values[: len(self._arrays)], values[len(self._arrays) :]
         real = getattr(arrays[0], "dtype", None)  # what an operation writes first has the dtype of the call
-        if kernel_set == "reference" or not self._possible or real not in _DTYPES or not self._are_fit(scalars):
+        if kernel_set == "reference" or not self._possible or real not in DTYPES or not self._are_fit(scalars):
             return False
         words = self._array_words(arrays, real)
         if words is None:
             return False
         function = self._kernels.get((kernel_set, real))
         if function is None:
-            function = self._kernels[kernel_set, real] = kernel(kernel_set, self._name, _DTYPES[real])
+            function = self._kernels[kernel_set, real] = kernel(kernel_set, self._name, DTYPES[real])
         function(self._pack(*words, *scalars))
         return True
 
