@@ -285,10 +285,8 @@ def _report(model: "Sequential", prepared: Prepared, history: "History", best: i
     say(
         "Speed",
         f"{history.seconds:.2f} s for {count(history.epochs, 'epoch')}, {history.samples_per_second:,.0f} samples per "
-        f"second in training steps, {history.backend} kernels, 1 thread",
+        f"second in training steps, {history.backend} kernels, {count(history.threads, 'thread')}",
     )
-    if history.threads > 1:
-        note([f"{history.threads} threads were asked for; the {history.backend} kernels run on one"])
     if objects.compiled:
         note([f"before that {count(len(objects.compiled), 'kernel')} had to be compiled, which is not part of this"])
 
