@@ -162,10 +162,10 @@ class Dense(Layer):
 def _store_by_outputs(units: int, terms: int, dtype: np.dtype[Any], by_rows: bool) -> bool:
     """Whether weights are stored [out][in] rather than [in][out].
 
-    In wide layers [out][in] keeps the scalars of the forward product contiguous (1024 wide: 69-79% of peak -> 91-97%; up
-    to 512 it makes no difference). In others the cheaper weight gradient decides, counted in multiplications per row of
-    the batch: its product, padded to whole vectors, and the transposition of one operand, which for the input is free if
-    it is there `by_rows`.
+    In wide layers [out][in] keeps the scalars of the forward product contiguous (1024 wide: 69-79% of peak -> 91-97%;
+    up to 512 it makes no difference). In others the cheaper weight gradient decides, counted in multiplications per row
+    of the batch: its product, padded to whole vectors, and the transposition of one operand, which for the input is
+    free if it is there `by_rows`.
     A product one vector wide needs a broadcast for each multiplication and runs at little more than half speed.
     """
 
@@ -302,4 +302,4 @@ class Dropout(Layer):
     def _scalars(self, builder: Builder) -> dict[str, Any]:
         keep = 1.0 - self.rate
         threshold = min(round(keep * 2**32), 2**32 - 1)
-        return {"key": Given(f"dropout_key{builder.layer}"), "threshold": threshold, "scale": 1.0 / keep}
+        return {"key": Given(f"dropout_key{builder.layer}"), "threshold": threshold, "scale": 1.0 / keep, "first": 0}

@@ -68,14 +68,15 @@ def product(c, c_row, a, a_row, a_k, b, b_k, M, N, K, accumulate, floor, h, h_ro
             width = vectors + (1 if column_part < wider else 0)
             b_tile = at(b, k * b_k + n * lane)
             m = types.int64(0)
-            for row_part in range(row_parts):
-                height = rows + (1 if row_part < taller else 0)
-                corner = m * c_row + n * lane
-                tile(
-                    at(c, corner), c_row, at(a, m * a_row + k * a_k), a_row, a_k, b_tile, b_k, height, width, terms,
-                    start, tile_floor, at(h, m * h_row + n * lane), h_row, tile_derivative, c0, c1, c2,
-                )  # fmt: skip
-                m += height
+            for lower in range(2):
+                height, count = (rows, row_parts - taller) if lower else (rows + 1, taller)
+                if count > 0:
+                    strip(
+                        at(c, m * c_row + n * lane), c_row, at(a, m * a_row + k * a_k), a_row, a_k, b_tile, b_k,
+                        height, width, count, terms,
+                        start, tile_floor, at(h, m * h_row + n * lane), h_row, tile_derivative, c0, c1, c2,
+                    )  # fmt: skip
+                m += height * count
             n += width
         k += terms
 
@@ -98,30 +99,46 @@ def call_product(
 
 
 @intrinsic
-def tile(
-    typingctx, c, c_row, a, a_row, a_k, b, b_k, height, width, terms, start, floor, h, h_row, derivative, c0, c1, c2
-):
-    """One tile of `height` rows and `width` vectors: a switch over all shapes, each with its own registers and loop."""
+def strip(
+    typingctx,
+    c, c_row, a, a_row, a_k, b, b_k, height, width, count, terms, start, floor, h, h_row, derivative, c0, c1, c2,
+):  # fmt: skip
+    """`count` tiles of `height` rows and `width` vectors, one below the other: a switch over all shapes, each with its
+    own registers and loops."""
     i, real = types.int64, types.float64
     vector = vector_type(vector_of(c.dtype))
-    sig = types.void(c, i, c, i, i, c, i, i, i, i, types.boolean, real, c, i, i, real, real, real)
+    sig = types.void(c, i, c, i, i, c, i, i, i, i, i, types.boolean, real, c, i, i, real, real, real)
 
     def emit(context, builder, sig, args):
-        c, c_row, a, a_row, a_k, b, b_k, height, width, terms, start, floor, h, h_row, derivative, c0, c1, c2 = args
-        scalars = [context.cast(builder, s, types.float64, sig.args[0].dtype) for s in (floor, c0, c1, c2)]
-        done = builder.append_basic_block("tile.done")
+        c, c_row, a, a_row, a_k, b, b_k, height, width, count, terms, start = args[:12]
+        h, h_row, derivative = args[13:16]
+        scalars = [context.cast(builder, s, types.float64, sig.args[0].dtype) for s in (args[12], *args[16:])]
+        done = builder.append_basic_block("strip.done")
         shape = builder.add(builder.mul(width, _int(MAX_ROWS + 1)), height)
         switch = builder.switch(shape, done)
         for vectors in range(1, MAX_VECTORS + 1):
             for rows in range(1, MAX_ROWS + 1):
-                block = builder.append_basic_block(f"tile.{rows}x{vectors}")
+                block = builder.append_basic_block(f"strip.{rows}x{vectors}")
                 switch.add_case(_int(vectors * (MAX_ROWS + 1) + rows), block)
+                tiles = builder.append_basic_block(f"tile.{rows}x{vectors}")
                 builder.position_at_end(block)
+                builder.branch(tiles)
+                builder.position_at_end(tiles)
+                left = builder.phi(_I64)
+                firsts = ((c, c_row), (a, a_row), (h, h_row))
+                places = [(builder.phi(c.type), first, stride) for first, stride in firsts]
+                left.add_incoming(count, block)
+                (c_tile, *_), (a_tile, *_), (h_tile, *_) = places
                 one = _Tile(builder, vector, rows, vectors)
-                start_values = one.starting_values(c, c_row, start)
-                sums = one.accumulate(a, a_row, a_k, b, b_k, terms, start_values)
-                one.finish(sums, c, c_row, scalars[0], h, h_row, derivative, scalars[1:])
-                builder.branch(done)
+                start_values = one.starting_values(c_tile, c_row, start)
+                sums = one.accumulate(a_tile, a_row, a_k, b, b_k, terms, start_values)
+                one.finish(sums, c_tile, c_row, scalars[0], h_tile, h_row, derivative, scalars[1:])
+                for place, first, stride in places:
+                    place.add_incoming(first, block)
+                    place.add_incoming(builder.gep(place, [builder.mul(stride, _int(rows))]), builder.block)
+                still = builder.sub(left, _int(1))
+                left.add_incoming(still, builder.block)
+                builder.cbranch(builder.icmp_signed("!=", still, _int(0)), tiles, done)
         builder.position_at_end(done)
         return context.get_dummy_value()
 
