@@ -2,25 +2,19 @@
  *
  * Caller and worker exchange two numbers. The caller writes a task and then a new `ticket`; the worker, when it is through,
  * writes the same number to `done`. Who waits for a number polls it for a while and then sleeps on a condition, after
- * setting a flag beside the number that itself writes. Who writes a number looks at the other's flag afterwards, and wakes
+ * setting a flag. Who writes a number looks at the other's flag afterwards, and wakes
  * it if the flag is set: with a full fence between write and look on both sides, one of them sees the other, so no wake-up
  * is lost, and as long as both are awake nothing but two cache lines passes between them. */
 #ifndef _GNU_SOURCE
-#define _GNU_SOURCE /* sched_getaffinity */
+#define _GNU_SOURCE /* thread affinity */
 #endif
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <time.h>
-#include <unistd.h>
-#ifdef __x86_64__
-#include <xmmintrin.h>
-#endif
 
-#include "fastnn.h"
 #include "pool.h"
+#include "system.h"
 
 #if defined(__SANITIZE_THREAD__) && !defined(__clang__) && __GNUC__ >= 11
 #pragma GCC diagnostic ignored "-Wtsan" /* the fences order flags; all data is ordered by the numbers, which TSan follows */
@@ -28,29 +22,25 @@
 
 enum {
     LINE = 128, /* x86 fetches lines of 64 bytes in pairs, some ARM cores have lines of 128 */
-    POLLS = 16, /* about 0.3 us, between two looks at the clock */
-    PATIENCE = 50000, /* nanoseconds of waiting before sleeping, about what falling asleep and waking up cost */
-    BETWEEN_MOVES = 1000000, /* nanoseconds; one costs some 10 us */
-};
-
-struct cpus {
-    int64_t count;
-#ifdef __linux__
-    cpu_set_t set;
-#endif
+    POLLS = 16,              /* between two looks at the clock, about 0.3 us */
+    PATIENCE = 50000,        /* nanoseconds; a sleeper and its waking cost about as much (30 to 40 us measured) */
+    BETWEEN_MOVES = 1000000, /* nanoseconds */
 };
 
 struct worker {
     /* Written by the caller that has the worker. */
     _Alignas(LINE) _Atomic uint32_t ticket;
+    atomic_int caller_cpu; /* where it gave the ticket, -1: unknown */
     atomic_bool caller_sleeps;
     pool_task task; /* NULL: end */
     void *context;
     int64_t parts;
-    int32_t member, members, caller_cpu;
+    int32_t member, members;
+    int64_t patience; /* how long to poll before sleeping, in nanoseconds */
     uint64_t floating_mode;
     /* Written by the worker. */
     _Alignas(LINE) _Atomic uint32_t done;
+    atomic_int worker_cpu; /* where it did its last parts, -1: unknown */
     atomic_bool worker_sleeps;
     /* For sleeping, and for the pool. */
     _Alignas(LINE) pthread_mutex_t mutex;
@@ -71,116 +61,16 @@ static struct {
     struct worker worker[POOL_WORKERS];
 } pool = {.mutex = PTHREAD_MUTEX_INITIALIZER, .free = PTHREAD_COND_INITIALIZER};
 
-static int64_t nanoseconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
-/* The CPUs that the calling thread may use. */
-static struct cpus usable_cpus(void)
-{
-#ifdef __linux__
-    struct cpus cpus;
-    if (sched_getaffinity(0, sizeof cpus.set, &cpus.set) == 0) {
-        cpus.count = CPU_COUNT(&cpus.set);
-        return cpus;
-    }
-    CPU_ZERO(&cpus.set); /* more CPUs than the set has room for */
-    cpus.count = sysconf(_SC_NPROCESSORS_ONLN);
-    return cpus;
-#else
-    return (struct cpus){sysconf(_SC_NPROCESSORS_ONLN)};
-#endif
-}
-
-static int current_cpu(void)
-{
-#ifdef __linux__
-    return sched_getcpu();
-#else
-    return -1;
-#endif
-}
-
-/* Takes a CPU away from those that a worker may run on, if there is one for each member: whether that was done.
- *
- * Linux in a virtual machine takes a sleeping CPU for one that the host has taken away, wakes a worker beside its caller,
- * and lets the two take turns there for milliseconds: after each sleep of 1 ms, 95% of the tasks ran on one of two CPUs. So
- * a worker is woken on another CPU than its caller's, and leaves it where it finds itself there: 1% then. The kernel may
- * move it again as soon as it runs. */
-static bool keep_off(struct worker *w, int cpu, int32_t members)
-{
-#ifdef __linux__
-    w->cpus = usable_cpus();
-    if (cpu < 0 || w->cpus.count < members || !CPU_ISSET((size_t)cpu, &w->cpus.set)) {
-        return false;
-    }
-    cpu_set_t others = w->cpus.set;
-    CPU_CLR((size_t)cpu, &others);
-    return pthread_setaffinity_np(w->thread, sizeof others, &others) == 0;
-#else
-    (void)w, (void)cpu, (void)members;
-    return false;
-#endif
-}
-
-/* Undoes that. */
-static void let_go_anywhere(struct worker *w)
-{
-#ifdef __linux__
-    pthread_setaffinity_np(w->thread, sizeof w->cpus.set, &w->cpus.set);
-#else
-    (void)w;
-#endif
-}
-
 /* The calling worker leaves this CPU, on which its caller is too. */
 static void move_on(struct worker *w, int cpu, int32_t members)
 {
     const int64_t now = nanoseconds();
     if (now > w->moved + BETWEEN_MOVES) {
         w->moved = now;
-        if (keep_off(w, cpu, members)) {
-            let_go_anywhere(w);
+        if (keep_off(w->thread, cpu, members, &w->cpus)) {
+            let_go(w->thread, &w->cpus);
         }
     }
-}
-
-/* Rounding, subnormal numbers and traps, without the flags of what has happened. */
-static uint64_t floating_mode(void)
-{
-#if defined(__x86_64__)
-    return _mm_getcsr() & 0xffc0u;
-#elif defined(__aarch64__)
-    uint64_t mode;
-    __asm__ volatile("mrs %0, fpcr" : "=r"(mode));
-    return mode;
-#else
-    return 0;
-#endif
-}
-
-static void set_floating_mode(uint64_t mode)
-{
-#if defined(__x86_64__)
-    _mm_setcsr((unsigned)mode);
-#elif defined(__aarch64__)
-    __asm__ volatile("msr fpcr, %0" : : "r"(mode));
-#else
-    (void)mode;
-#endif
-}
-
-/* Tells the CPU that this thread polls. */
-static void rest(void)
-{
-#if defined(__x86_64__)
-    _mm_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("isb"); /* `yield` does nothing on most cores, this takes about as long as x86's pause */
-#endif
 }
 
 static bool has_come(_Atomic uint32_t *number, uint32_t value)
@@ -200,14 +90,18 @@ static bool comes_at_once(_Atomic uint32_t *number, uint32_t value)
     return false;
 }
 
-/* Polls for a while. The CPU is offered to other threads meanwhile, as the one that is waited for may be among them:
- * without that, 7 threads on 2 CPUs took 50 us per task instead of 8, and two processes with 2 threads each 113 us instead
- * of 10 for a task of 5 us (two cores of an AMD EPYC, Linux 6.18). */
-static bool comes_soon(_Atomic uint32_t *number, uint32_t value)
+/* Polls for so many nanoseconds, but not on the CPU where the thread that is waited for was last: it may need this one.
+ * The CPU is not yielded instead: beside processes that compute all the time each sched_yield costs 4 ms (Linux 6.18). */
+static bool comes_soon(_Atomic uint32_t *number, uint32_t value, int64_t patience, const atomic_int *other_cpu)
 {
-    const int64_t end = nanoseconds() + PATIENCE;
-    while (nanoseconds() < end) {
-        sched_yield();
+    if (comes_at_once(number, value)) {
+        return true;
+    }
+    for (const int64_t end = nanoseconds() + patience; nanoseconds() < end;) {
+        const int cpu = current_cpu();
+        if (cpu >= 0 && cpu == atomic_load_explicit(other_cpu, memory_order_relaxed)) {
+            return false;
+        }
         if (comes_at_once(number, value)) {
             return true;
         }
@@ -222,9 +116,9 @@ static void start_sleep(atomic_bool *sleeps)
     atomic_thread_fence(memory_order_seq_cst);
 }
 
-static void await_ticket(struct worker *w, uint32_t ticket)
+static void await_ticket(struct worker *w, uint32_t ticket, int64_t patience)
 {
-    if (comes_at_once(&w->ticket, ticket) || comes_soon(&w->ticket, ticket)) {
+    if (comes_soon(&w->ticket, ticket, patience, &w->caller_cpu)) {
         return;
     }
     pthread_mutex_lock(&w->mutex);
@@ -235,7 +129,7 @@ static void await_ticket(struct worker *w, uint32_t ticket)
     atomic_store_explicit(&w->worker_sleeps, false, memory_order_relaxed);
     if (w->kept_off) {
         w->kept_off = false;
-        let_go_anywhere(w);
+        let_go(w->thread, &w->cpus);
     }
     pthread_mutex_unlock(&w->mutex);
 }
@@ -243,7 +137,7 @@ static void await_ticket(struct worker *w, uint32_t ticket)
 static void await_done(struct worker *w)
 {
     const uint32_t ticket = atomic_load_explicit(&w->ticket, memory_order_relaxed);
-    if (comes_at_once(&w->done, ticket) || comes_soon(&w->done, ticket)) {
+    if (comes_soon(&w->done, ticket, w->patience, &w->worker_cpu)) {
         return;
     }
     pthread_mutex_lock(&w->mutex);
@@ -261,7 +155,11 @@ static void wake_worker(struct worker *w)
     if (atomic_load_explicit(&w->worker_sleeps, memory_order_relaxed)) {
         pthread_mutex_lock(&w->mutex);
         if (atomic_load_explicit(&w->worker_sleeps, memory_order_relaxed)) {
-            w->kept_off = keep_off(w, w->caller_cpu, w->members);
+            const int cpu = atomic_load_explicit(&w->caller_cpu, memory_order_relaxed);
+            w->kept_off = keep_off(w->thread, cpu, w->members, &w->cpus);
+            if (w->kept_off) {
+                atomic_store_explicit(&w->worker_cpu, -1, memory_order_relaxed);
+            }
         }
         pthread_mutex_unlock(&w->mutex);
         pthread_cond_signal(&w->for_ticket);
@@ -289,8 +187,9 @@ static void *work(void *argument)
 {
     struct worker *w = argument;
     uint64_t mode = floating_mode();
+    int64_t patience = PATIENCE;
     for (uint32_t ticket = 1;; ticket++) {
-        await_ticket(w, ticket);
+        await_ticket(w, ticket, patience);
         if (w->task == NULL) {
             return NULL;
         }
@@ -299,24 +198,27 @@ static void *work(void *argument)
             set_floating_mode(mode);
         }
         do_parts(w->task, w->context, w->member, w->parts, w->members);
-        const int cpu = w->caller_cpu;
+        patience = w->patience;
+        const int cpu = current_cpu();
+        const bool together = cpu >= 0 && cpu == atomic_load_explicit(&w->caller_cpu, memory_order_relaxed);
+        atomic_store_explicit(&w->worker_cpu, cpu, memory_order_relaxed);
         const int32_t members = w->members;
         atomic_store_explicit(&w->done, ticket, memory_order_release);
         atomic_thread_fence(memory_order_seq_cst);
         wake_caller(w);
-        if (cpu >= 0 && cpu == current_cpu()) {
+        if (together) {
             move_on(w, cpu, members);
         }
     }
 }
 
-/* Writes a worker's next ticket; to be followed by a full fence and `wake`. */
+/* Writes a worker's next ticket; to be followed by a full fence and wake_worker. */
 static void give(struct worker *w, pool_task task, void *context, int64_t parts)
 {
     w->task = task;
     w->context = context;
     w->parts = parts;
-    w->caller_cpu = current_cpu();
+    atomic_store_explicit(&w->caller_cpu, current_cpu(), memory_order_relaxed);
     const uint32_t ticket = atomic_load_explicit(&w->ticket, memory_order_relaxed);
     atomic_store_explicit(&w->ticket, ticket + 1, memory_order_release);
 }
@@ -336,6 +238,8 @@ static bool create_worker(void)
     atomic_store(&w->caller_sleeps, false);
     w->reserved = w->kept_off = false;
     w->moved = 0;
+    atomic_store(&w->caller_cpu, -1);
+    atomic_store(&w->worker_cpu, -1);
     pthread_mutex_init(&w->mutex, NULL);
     pthread_cond_init(&w->for_ticket, NULL);
     pthread_cond_init(&w->for_done, NULL);
@@ -386,7 +290,10 @@ void pool_enter(struct pool_team *team, int64_t threads)
     }
     pthread_mutex_lock(&pool.mutex);
     const int64_t busy = atomic_load(&pool.busy);
-    const int64_t wanted = pool.stopping > 0 ? 1 : busy > 1 && cpus - busy + 1 < threads ? cpus - busy + 1 : threads;
+    int64_t wanted = pool.stopping > 0 ? 1 : threads;
+    if (busy > 1 && wanted > cpus - busy + 1) {
+        wanted = cpus - busy + 1;
+    }
     for (int64_t index = 0; index < POOL_WORKERS && team->members < wanted; index++) {
         if (index == atomic_load(&pool.workers) && !create_worker()) {
             break;
@@ -401,6 +308,7 @@ void pool_enter(struct pool_team *team, int64_t threads)
         struct worker *w = &pool.worker[team->workers[member - 1]];
         w->member = (int32_t)member;
         w->members = (int32_t)team->members;
+        w->patience = team->members > cpus ? 0 : PATIENCE; /* who polls keeps another member from its CPU */
         w->floating_mode = mode;
     }
     pool.reserved += team->members - 1;
@@ -420,13 +328,11 @@ void pool_run(struct pool_team *team, pool_task task, void *context, int64_t par
     }
     atomic_thread_fence(memory_order_seq_cst);
     for (int64_t member = 1; member < members; member++) {
-        struct worker *w = &pool.worker[team->workers[member - 1]];
-        wake_worker(w);
+        wake_worker(&pool.worker[team->workers[member - 1]]);
     }
     do_parts(task, context, 0, parts, team->members);
     for (int64_t member = 1; member < members; member++) {
-        struct worker *w = &pool.worker[team->workers[member - 1]];
-        await_done(w);
+        await_done(&pool.worker[team->workers[member - 1]]);
     }
 }
 
