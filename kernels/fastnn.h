@@ -36,10 +36,13 @@
 
 /* The number of this contract. It counts up with every change to what is declared here or to the words of a kernel, in
  * fastnn/kernels/native.py too: a library of another number is refused, not called. */
-#define FASTNN_CONTRACT 2
+#define FASTNN_CONTRACT 3
 
 /* The level of vector instructions that this CPU has and the library was built with: "avx512", "avx2" or "baseline". */
 const char *fastnn_best_isa(void);
+
+/* Whether this CPU has a feature beyond that level which some kernels need; the name is LLVM's: "avx512bf16". */
+int64_t fastnn_has(const char *feature);
 
 /* The address of the exported function of that name, 0 if there is none; `library` is the path of this library. */
 int64_t fastnn_address(const char *library, const char *name);

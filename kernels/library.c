@@ -1,6 +1,7 @@
 /* What the library says about itself: the level of the CPU, and where its kernels are. */
 #define _GNU_SOURCE /* RTLD_NOLOAD */
 #include <dlfcn.h>
+#include <string.h>
 
 #include "fastnn.h"
 
@@ -17,6 +18,19 @@ const char *fastnn_best_isa(void)
     }
 #endif
     return "baseline";
+}
+
+int64_t fastnn_has(const char *feature)
+{
+#ifdef __x86_64__
+    __builtin_cpu_init();
+    if (strcmp(feature, "avx512bf16") == 0) {
+        return __builtin_cpu_supports("avx512bf16") != 0;
+    }
+#else
+    (void)feature;
+#endif
+    return 0;
 }
 
 int64_t fastnn_address(const char *library, const char *name)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from importlib import util
 
 from .. import checks
-from . import native, objects
+from . import cpu, native, objects
+from .table import Operation
 
 NAMES = ("reference", "numba", "c")
 
@@ -23,6 +24,11 @@ def kernel_address(kernel_set: str, operation: str, dtype: str) -> int:
     same bits.
     """
     return COMPILED[kernel_set](operation, dtype) or objects.address(operation, dtype)
+
+
+def can_run(kernel_set: str, operation: Operation) -> bool:
+    """Whether a set has a kernel of an operation that runs on this CPU at the level in use; the reference always has."""
+    return kernel_set == "reference" or not operation.needs or cpu.has(operation.needs)
 
 
 def native_loop(kernel_set: str) -> Callable[..., None]:

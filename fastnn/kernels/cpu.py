@@ -61,6 +61,14 @@ def isa() -> str:
     return asked
 
 
+@functools.cache
+def has(feature: str) -> bool:
+    """Whether kernels that need a feature beyond the levels, in LLVM's words ("avx512bf16"), can be used here."""
+    if isa() != best_isa() or not feature.startswith(isa()):
+        return False
+    return native.has(feature) if native.available() else feature in features()
+
+
 def vector_bytes() -> int:
     """Bytes of one vector register at the level in use: 64, 32 or 16."""
     return _VECTOR_BYTES[isa()]

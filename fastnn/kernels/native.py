@@ -13,7 +13,7 @@ from typing import Any
 
 from . import built
 
-CONTRACT = 2
+CONTRACT = 3
 """The number of the contract in kernels/fastnn.h that this package keeps."""
 
 _AGAIN = "install fastnn again from its folder: pip install --no-deps --no-cache-dir --force-reinstall . (or -e .)"
@@ -75,6 +75,12 @@ def best_isa() -> str:
     """The level of vector instructions that this CPU has: "avx512", "avx2" or "baseline"."""
     lib, ffi, _ = _load()
     return ffi.string(lib.fastnn_best_isa()).decode()
+
+
+@functools.cache
+def has(feature: str) -> bool:
+    """Whether this CPU has a feature beyond its level, in LLVM's words, that some kernels need."""
+    return bool(_load()[0].fastnn_has(feature.encode()))
 
 
 @functools.cache

@@ -77,6 +77,14 @@ class Operation:
     """Axes along which threads may share a call, the better one first: no sum runs along them, so no bit changes."""
     counts: str = ""
     """The integer scalar that numbers the first entry of the axis of `splits`, if the kernel counts along it."""
+    needs: str = ""
+    """The feature of the CPU without which there is no compiled kernel, only the reference."""
+
+    @property
+    def dtypes(self) -> tuple[str, ...]:
+        """Of the plans that can have the operation: float32 alone where the declaration says float32."""
+        fixed = any(array.dtype == "float32" for array in self.arrays)
+        return ("float32",) if fixed else ("float32", "float64")
 
     @property
     def sizes(self) -> tuple[str, ...]:
@@ -124,7 +132,7 @@ OPERATIONS: dict[str, Operation] = {}
 
 def operation(
     *, writes: str = "", updates: str = "", reads: str = "", scalars: str = "", in_place: str = "",
-    padding: Padding = "vectors", nonempty: str = "", splits: str = "", counts: str = "",
+    padding: Padding = "vectors", nonempty: str = "", splits: str = "", counts: str = "", needs: str = "",
 ) -> Callable[..., Any]:  # fmt: skip
     """Enters a reference kernel into the table.
 
@@ -140,6 +148,7 @@ def operation(
     nonempty                 axes that must have entries, separated by spaces
     splits                   axes along which threads may share a call, the better one first: no sum runs along them
     counts                   an integer scalar that numbers the first entry along such an axis
+    needs                    the feature, in LLVM's words, that a CPU must have for there to be a compiled kernel
     """
 
     def enter(function: Callable[..., None]) -> Callable[..., None]:
@@ -153,7 +162,7 @@ def operation(
         same = (written, read) if in_place else None
         entry = Operation(
             function.__name__, arrays, scalar, function, same, padding,
-            tuple(nonempty.split()), tuple(splits.split()), counts,
+            tuple(nonempty.split()), tuple(splits.split()), counts, needs,
         )  # fmt: skip
         declared = tuple(inspect.signature(function).parameters)
         if declared != entry.operands:

@@ -2,12 +2,12 @@
 numba; `fastnn.kernels.objects` does so only when something has to be compiled.
 """
 
-from . import activations, data, dense, dropout, losses, normalization, optimizers, reductions
+from . import activations, data, dense, dropout, losses, low_precision, normalization, optimizers, reductions
 from .entry import KERNELS, compile_entry, compile_routine
 
 __all__ = [
-    "KERNELS", "activations", "compile_kernel", "data", "dense", "dropout", "losses", "normalization", "optimizers",
-    "reductions",
+    "KERNELS", "activations", "compile_kernel", "data", "dense", "dropout", "losses", "low_precision",
+    "normalization", "optimizers", "reductions",
 ]  # fmt: skip
 
 

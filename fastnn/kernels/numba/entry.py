@@ -17,10 +17,10 @@ from numba.extending import intrinsic
 
 from .. import cpu, objects
 from ..table import OPERATIONS, Operation
-from . import loop, tile
+from . import loop, pairs, tile
 
 KERNELS: dict[str, Any] = {}
-ROUTINES = ("product",)
+ROUTINES = ("product", "product_bf16")
 """Code that several kernels call: an object of its own, compiled once per dtype and found through its symbol."""
 
 
@@ -78,7 +78,7 @@ def compile_entry(name: str, dtype: str) -> tuple[bytes, tuple[str, ...]]:
     """Object code of one operation for "float32" or "float64", and the routines it needs."""
     scope: dict[str, Any] = {
         "kernel": KERNELS[name], "Matrix": Matrix, "_pointer": _pointer, "_float": _float, "real": np.dtype(dtype).type,
-        "int32": np.int32, "int64": np.int64, "float64": np.float64,
+        "int32": np.int32, "int64": np.int64, "float32": np.float32, "float64": np.float64,
     }  # fmt: skip
     exec(_entry_source(OPERATIONS[name]), scope)
     needs = tuple(routine for routine in ROUTINES if f"call_{routine}" in KERNELS[name].py_func.__code__.co_names)
@@ -89,10 +89,12 @@ def compile_entry(name: str, dtype: str) -> tuple[bytes, tuple[str, ...]]:
 
 
 def compile_routine(name: str, dtype: str) -> tuple[bytes, tuple[str, ...]]:
-    """The same for a routine that kernels share: the product, or the loop that runs a plan."""
+    """The same for a routine that kernels share: a product, or the loop that runs a plan."""
+    real = getattr(types, dtype)
     if name == "product":
-        signature = tile.product_signature(getattr(types, dtype))
-        return object_code(tile.product, signature, objects.symbol(name, dtype)), ()
+        return object_code(tile.product, tile.product_signature(real), objects.symbol(name, dtype)), ()
+    if name == "product_bf16":
+        return object_code(pairs.product_bf16, pairs.product_bf16_signature(real), objects.symbol(name, dtype)), ()
     return object_code(loop.run_passes, loop.SIGNATURE, objects.symbol(name, dtype)), ()
 
 

@@ -5,6 +5,8 @@ Arrays come as views of their logical shape, without padding; a kernel writes in
 nothing else and returns nothing.
 """
 
-from . import activations, data, dense, dropout, losses, normalization, optimizers, reductions
+from . import activations, data, dense, dropout, losses, low_precision, normalization, optimizers, reductions
 
-__all__ = ["activations", "data", "dense", "dropout", "losses", "normalization", "optimizers", "reductions"]
+__all__ = [
+    "activations", "data", "dense", "dropout", "losses", "low_precision", "normalization", "optimizers", "reductions",
+]  # fmt: skip
