@@ -15,7 +15,7 @@ KERNEL(dense_forward)
     const Product p = {
         .c = y.data, .c_row = y.stride0, .a = weight.data, .a_row = weight.stride0, .a_k = weight.stride1,
         .b = x.data, .b_k = x.stride0, .h = y.data, .h_row = y.stride0,
-        .M = O, .N = vectors_in(B), .K = K, .floor = floor,
+        .M = O, .N = vectors_in(B), .K = K, .columns = B, .floor = floor,
     };
     product(&p);
 }
@@ -30,7 +30,7 @@ KERNEL(dense_backward_input)
     const Product p = {
         .c = dx.data, .c_row = dx.stride0, .a = weight.data, .a_row = weight.stride1, .a_k = weight.stride0,
         .b = dy.data, .b_k = dy.stride0, .h = derivative == NOTHING ? dx.data : x.data, .h_row = x.stride0,
-        .M = I, .N = vectors_in(B), .K = O, .floor = (REAL)-INFINITY,
+        .M = I, .N = vectors_in(B), .K = O, .columns = B, .floor = (REAL)-INFINITY,
         .derivative = derivative, .c0 = c0, .c1 = c1, .c2 = c2,
     };
     product(&p);

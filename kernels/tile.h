@@ -17,6 +17,8 @@ enum { MAX_ROWS = 8, MAX_VECTORS = 3 };
 #else
 enum { MAX_ROWS = 6, MAX_VECTORS = 2 };
 #endif
+/* The widest tile, of few rows. */
+enum { WIDEST = 8 };
 /* Scalars that are strided in k touch a new page every step; blocks of k keep a block of them in L1. */
 enum { K_BLOCK = 256, K_BLOCK_FROM = 1000 };
 
@@ -26,6 +28,7 @@ enum { NOTHING = 0, WHERE_POSITIVE = 1, QUADRATIC = 2 };
 /* C = finish(A B) or, with `accumulate`, finish(C + A B); rows of C, B and h are padded to whole vectors.
  *
  *   M rows of C and A     N vectors in a row of C and B     K terms of each sum
+ *   columns    numbers of a row of C that are wanted, if padding may be left out; 0: all N vectors
  *   c, h       c_row, h_row numbers from row to row; h is read only if derivative != NOTHING, and may be c
  *   a          a_row from m to m, a_k from k to k
  *   b          b_k from k to k
@@ -34,28 +37,28 @@ typedef struct {
     REAL *c;
     const REAL *a, *b, *h;
     int64_t c_row, a_row, a_k, b_k, h_row;
-    int64_t M, N, K;
+    int64_t M, N, K, columns;
     int64_t accumulate, derivative;
     REAL floor, c0, c1, c2;
 } Product;
 
 /* Loops over a tile, unrolled so that sums[i][j] are registers; that over the terms is not, for it would spill them. */
 #define EACH_ROW _Pragma("GCC unroll 8") for (int i = 0; i < rows; i++)
-#define EACH_VECTOR _Pragma("GCC unroll 3") for (int j = 0; j < vectors; j++)
+#define EACH_VECTOR _Pragma("GCC unroll 8") for (int j = 0; j < vectors; j++)
 #define EACH_TERM _Pragma("GCC unroll 1") for (int64_t k = p->K; k > 0; k--)
 
 /* One tile of `rows` x `vectors`, both known when it is compiled. */
 INLINE void tile(const Product *p, REAL *c, const REAL *a, const REAL *b, const REAL *h, const int rows, const int vectors)
 {
     const int64_t a_row = p->a_row, a_k = p->a_k, b_k = p->b_k, c_row = p->c_row, h_row = p->h_row;
-    V sums[MAX_ROWS][MAX_VECTORS];
+    V sums[MAX_ROWS][WIDEST];
     if (p->accumulate) {
         EACH_ROW EACH_VECTOR sums[i][j] = load(c + i * c_row + j * LANES);
     } else {
         EACH_ROW EACH_VECTOR sums[i][j] = (V){0};
     }
     EACH_TERM {
-        V column[MAX_VECTORS];
+        V column[WIDEST];
         EACH_VECTOR column[j] = load(b + j * LANES);
         EACH_ROW {
             const V factor = splat(a[i * a_row]);
@@ -111,9 +114,66 @@ INLINE int64_t least(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
+/* A tile of few rows, as wide as registers allow: its vectors are read once, and many sums hide the latency of each. */
+#if VECTOR_BYTES == 64 || defined(__aarch64__)
+#define FOR_WIDE(DO) DO(1, 8) DO(2, 8) DO(3, 6) DO(4, 6) DO(5, 4) DO(6, 4) DO(7, 3) DO(8, 3)
+STRIP(1, 8) STRIP(2, 8) STRIP(3, 6) STRIP(4, 6) STRIP(5, 4) STRIP(6, 4)
+#else
+#define FOR_WIDE(DO) DO(1, 8) DO(2, 4) DO(3, 3) DO(4, 2)
+STRIP(1, 8) STRIP(2, 4) STRIP(3, 3)
+#endif
+static Strip *const WIDE[] = {FOR_WIDE(NAME_OF)};
+#define WIDTH_OF(rows, vectors) vectors,
+static const int WIDTHS[] = {FOR_WIDE(WIDTH_OF)};
+
+/* What `finish` makes of sums where h is theirs. */
+INLINE V finished(const Product *p, V sum, const REAL *h)
+{
+    if (p->derivative == WHERE_POSITIVE) {
+        return choose(load(h) > 0, sum, (V){0});
+    }
+    if (p->derivative == QUADRATIC) {
+        const V y = load(h);
+        return sum * fmadd(fmadd(splat(p->c2), y, splat(p->c1)), y, splat(p->c0));
+    }
+    return greater_of(splat(p->floor), sum); /* NaN stays */
+}
+
+/* A product whose C has few columns and whose A is contiguous from row to row: the same sums with the roles exchanged,
+ * A as vectors and B as scalars, so that no multiplication is spent on padding; the tile is transposed on its way to C. */
+static __attribute__((noinline)) void exchanged(const Product *p)
+{
+    REAL sums[LANES / 2 * WIDEST * LANES], across[LANES * LANES];
+    const int64_t rows = p->columns, vectors = (p->M + LANES - 1) / LANES;
+    Product t = *p;
+    t.a = p->b, t.a_row = 1, t.a_k = p->b_k, t.b_k = p->a_k;
+    t.derivative = NOTHING, t.floor = (REAL)-INFINITY;
+    for (int64_t n = 0, width; n < vectors; n += width) {
+        const int wide = vectors - n >= WIDTHS[rows - 1];
+        width = wide ? WIDTHS[rows - 1] : least(vectors - n, MAX_VECTORS);
+        t.c_row = width * LANES;
+        (wide ? WIDE[rows - 1] : STRIPS[width - 1][rows - 1])(&t, sums, t.a, p->a + n * LANES, sums, 1);
+        for (int64_t j = 0; j < width; j++) {
+            const int64_t m = (n + j) * LANES, own = least(LANES, p->M - m);
+            const REAL *const column = sums + j * LANES;
+            if (rows > 1) {
+                transpose_first_rows(across, LANES, column, t.c_row, rows);
+            }
+            for (int64_t i = 0; i < own; i++) {
+                const V sum = rows > 1 ? load(across + i * LANES) : splat(column[i]);
+                store(p->c + (m + i) * p->c_row, finished(p, sum, p->h + (m + i) * p->h_row));
+            }
+        }
+    }
+}
+
 /* The whole product, covered by tiles of even sizes: columns outside, rows inside. */
 static __attribute__((unused)) void product(const Product *p)
 {
+    if (p->columns > 0 && p->columns <= LANES / 2 && p->a_row == 1 && !p->accumulate) {
+        exchanged(p);
+        return;
+    }
     const int64_t column_parts = (p->N + MAX_VECTORS - 1) / MAX_VECTORS, row_parts = (p->M + MAX_ROWS - 1) / MAX_ROWS;
     const int64_t vectors = p->N / column_parts, wider = p->N % column_parts;
     const int64_t rows = p->M / row_parts, taller = p->M % row_parts;
