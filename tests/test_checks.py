@@ -250,3 +250,12 @@ def test_checks_leave_what_they_are_given_as_it_was():
     checks.targets(y, 1, "float32")
     assert np.array_equal(X, before[0])
     assert np.array_equal(y, before[1])
+
+
+def test_unaligned_arrays_become_aligned_ones():
+    memory = bytearray(8 * 6 + 1)
+    unaligned = np.frombuffer(memory, np.int64, count=6, offset=1)
+    assert not unaligned.flags.aligned
+    assert checks.row_numbers(unaligned, 1, 2).flags.aligned
+    data = np.frombuffer(memory, np.float64, count=6, offset=1).reshape(3, 2)
+    assert checks.features(data, 2, np.dtype(np.float64)).flags.aligned
