@@ -11,11 +11,12 @@ INLINE VU32 hash32(VU32 x)
     return x ^ (x >> 14);
 }
 
-INLINE void scale_kept(Matrix out, Matrix x, int64_t features, int64_t rows, int64_t key, int64_t threshold, double scale)
+INLINE void scale_kept(Matrix out, Matrix x, int64_t features, int64_t rows, int64_t key, int64_t threshold,
+                       double scale, int64_t first)
 {
     const VU32 columns = (VU32)lane_numbers();
     for (int64_t f = 0; f < features; f++) {
-        const VU32 feature = hash32((columns * 0 + (uint32_t)f) ^ (uint32_t)key);
+        const VU32 feature = hash32((columns * 0 + (uint32_t)(first + f)) ^ (uint32_t)key);
         for (int64_t b = 0; b < rows; b += LANES) {
             const V32 kept = (V32)(hash32(feature + (columns + (uint32_t)b)) < (uint32_t)threshold);
             const V value = load(row_of(x, f) + b) * (REAL)scale;
@@ -29,7 +30,9 @@ KERNEL(dropout_forward)
     const Matrix y = next_matrix(&words), x = next_matrix(&words);
     const int64_t F = next_integer(&words), B = next_integer(&words);
     const int64_t key = next_integer(&words), threshold = next_integer(&words);
-    scale_kept(y, x, F, B, key, threshold, next_scalar(&words));
+    const double scale = next_scalar(&words);
+    const int64_t first = next_integer(&words);
+    scale_kept(y, x, F, B, key, threshold, scale, first);
 }
 
 KERNEL(dropout_backward)
@@ -37,5 +40,7 @@ KERNEL(dropout_backward)
     const Matrix dx = next_matrix(&words), dy = next_matrix(&words);
     const int64_t F = next_integer(&words), B = next_integer(&words);
     const int64_t key = next_integer(&words), threshold = next_integer(&words);
-    scale_kept(dx, dy, F, B, key, threshold, next_scalar(&words));
+    const double scale = next_scalar(&words);
+    const int64_t first = next_integer(&words);
+    scale_kept(dx, dy, F, B, key, threshold, scale, first);
 }

@@ -30,14 +30,14 @@ LONG = 70_001
 
 SCALARS: dict[str, float | int] = {
     "accumulate": 1, "alpha": 0.99, "beta1": 0.9, "beta2": 0.999, "c0": 1.0, "c1": 0.0, "c2": -1.0, "derivative": 2,
-    "eps": 1e-5, "floor": 0.0, "key": 0x9E3779B9, "lr": 0.01, "momentum": 0.9, "scale": 0.125,
+    "eps": 1e-5, "first": 0, "floor": 0.0, "key": 0x9E3779B9, "lr": 0.01, "momentum": 0.9, "scale": 0.125,
     "sqrt_bias_correction2": 0.3, "step_size": 0.02, "threshold": 0xC0000000,
 }  # fmt: skip
 """The usual value of each scalar."""
 
 OTHER_SCALARS: dict[str, tuple[float | int, ...]] = {
     "accumulate": (0,), "alpha": (0.5,), "beta1": (0.5, 0.3), "beta2": (0.9,), "c0": (0.0,), "c1": (1.0,), "c2": (0.7,),
-    "derivative": (0, 1), "eps": (1e-8, 0.1), "floor": (-np.inf, -0.5), "key": (0, 2**32 - 1), "lr": (1.0,),
+    "derivative": (0, 1), "eps": (1e-8, 0.1), "first": (1, 1000, 2**32 - 1), "floor": (-np.inf, -0.5), "key": (0, 2**32 - 1), "lr": (1.0,),
     "momentum": (0.1,), "scale": (1 / 3,), "sqrt_bias_correction2": (1.0,), "step_size": (1.0,),
     "threshold": (1, 0x80000000, 2**32 - 1),
 }  # fmt: skip

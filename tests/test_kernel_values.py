@@ -170,7 +170,7 @@ def test_batch_norm_of_equal_rows_is_beta(backend: str, dtype: str) -> None:
 
 def mask(dtype: str, backend: str, features: int, rows: int, key: int, threshold: int) -> Array:
     y = np.empty((features, rows), dtype)
-    ops.dropout_forward(y, np.ones_like(y), key, threshold, 1.0, backend=backend)
+    ops.dropout_forward(y, np.ones_like(y), key, threshold, 1.0, 0, backend=backend)
     return y == 1
 
 
@@ -179,7 +179,7 @@ def mask(dtype: str, backend: str, features: int, rows: int, key: int, threshold
 def test_dropout_backward_uses_the_mask_of_forward(backend: str, dtype: str) -> None:
     kept = mask(dtype, backend, 13, 57, 123456789, 0x90000000)
     dx = np.empty((13, 57), dtype)
-    ops.dropout_backward(dx, np.ones_like(dx), 123456789, 0x90000000, 1.0, backend=backend)
+    ops.dropout_backward(dx, np.ones_like(dx), 123456789, 0x90000000, 1.0, 0, backend=backend)
     np.testing.assert_array_equal(dx == 1, kept)
 
 
@@ -217,6 +217,6 @@ def test_dropout_keeps_at_the_stated_rate(keep: float) -> None:
 def test_dropped_nan_is_zero_and_kept_nan_stays(backend: str, dtype: str) -> None:
     kept = mask(dtype, backend, 4, 33, 5, 0x80000000)
     y = np.empty((4, 33), dtype)
-    ops.dropout_forward(y, np.full_like(y, NAN), 5, 0x80000000, 2.0, backend=backend)
+    ops.dropout_forward(y, np.full_like(y, NAN), 5, 0x80000000, 2.0, 0, backend=backend)
     np.testing.assert_array_equal(np.isnan(y), kept)
     np.testing.assert_array_equal(y[~kept], 0)

@@ -125,14 +125,14 @@ def sigmoid_derivative_squared(dx, dy, y):
 
 
 @wrong("dropout_forward")
-def mask_shifted_by_one_row(y, x, key, threshold, scale):
-    mask = kept((len(x), x.shape[1] + 1), key, threshold)[:, 1:]
+def mask_shifted_by_one_row(y, x, key, threshold, scale, first):
+    mask = kept((len(x), x.shape[1] + 1), key, threshold, first)[:, 1:]
     y[...] = np.where(mask, x * x.dtype.type(scale), 0)
 
 
 @wrong("dropout_backward")
-def mask_of_another_key(dx, dy, key, threshold, scale):
-    right("dropout_backward", dx=dx, dy=dy, key=key ^ 1, threshold=threshold, scale=scale)
+def mask_of_another_key(dx, dy, key, threshold, scale, first):
+    right("dropout_backward", dx=dx, dy=dy, key=key ^ 1, threshold=threshold, scale=scale, first=first)
 
 
 @wrong("cross_entropy")

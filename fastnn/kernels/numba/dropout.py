@@ -16,10 +16,10 @@ def _hash32(x):
 
 
 @njit(error_model="numpy")
-def _scale_kept(out, x, features, rows, key, threshold, scale):
+def _scale_kept(out, x, features, rows, key, threshold, scale, first):
     columns = lane_numbers(x.data)
     for f in range(features):
-        feature = _hash32((columns * 0 + f) ^ key)
+        feature = _hash32((columns * 0 + (first + f)) ^ key)
         for b in range(0, rows, lanes(x.data)):
             kept = below_unsigned(_hash32(feature + (columns + b)), threshold)
             value = load(x.data, f * x.stride0 + b) * scale
@@ -27,10 +27,10 @@ def _scale_kept(out, x, features, rows, key, threshold, scale):
 
 
 @kernel
-def dropout_forward(y, x, F, B, key, threshold, scale):
-    _scale_kept(y, x, F, B, key, threshold, scale)
+def dropout_forward(y, x, F, B, key, threshold, scale, first):
+    _scale_kept(y, x, F, B, key, threshold, scale, first)
 
 
 @kernel
-def dropout_backward(dx, dy, F, B, key, threshold, scale):
-    _scale_kept(dx, dy, F, B, key, threshold, scale)
+def dropout_backward(dx, dy, F, B, key, threshold, scale, first):
+    _scale_kept(dx, dy, F, B, key, threshold, scale, first)

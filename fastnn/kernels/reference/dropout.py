@@ -23,15 +23,18 @@ def hash32(x: Array) -> Array:
     return x ^ (x >> np.uint32(14))
 
 
-def kept(shape: tuple[int, ...], key: int, threshold: int) -> Array:
-    """(F, B) bool: hash32(hash32(f ^ key) + b) < threshold, in unsigned 32-bit arithmetic."""
+def kept(shape: tuple[int, ...], key: int, threshold: int, first: int) -> Array:
+    """(F, B) bool: hash32(hash32((first + f) ^ key) + b) < threshold, in unsigned 32-bit arithmetic."""
     features, rows = shape
-    feature = hash32(np.arange(features, dtype=np.uint32) ^ np.uint32(key & 0xFFFFFFFF))
+    feature = hash32((np.uint32(first) + np.arange(features, dtype=np.uint32)) ^ np.uint32(key & 0xFFFFFFFF))
     return hash32(feature[:, None] + np.arange(rows, dtype=np.uint32)) < np.uint32(threshold)
 
 
-@operation(writes="y[F,B]", reads="x[F,B]", scalars="key:int<2**32 threshold:int<2**32 scale", in_place="y=x")
-def dropout_forward(y: Array, x: Array, key: int, threshold: int, scale: float) -> None:
+@operation(
+    writes="y[F,B]", reads="x[F,B]", scalars="key:int<2**32 threshold:int<2**32 scale first:int<2**32",
+    in_place="y=x", splits="F", counts="first",
+)  # fmt: skip
+def dropout_forward(y: Array, x: Array, key: int, threshold: int, scale: float, first: int) -> None:
     """y = scale * x where the element is kept, else 0.
 
     y          (F, B)  written; may be x
@@ -39,18 +42,22 @@ def dropout_forward(y: Array, x: Array, key: int, threshold: int, scale: float) 
     key        32 bits: differs by step and by layer
     threshold  keep probability * 2**32, below 2**32
     scale      1 / keep probability
+    first      the number of the first feature, where the arrays hold some of a layer's
 
     Srivastava et al. 2014, in the inverted form (PyTorch, Keras): inference does nothing.
     """
-    y[...] = np.where(kept(x.shape, key, threshold), x * x.dtype.type(scale), 0)
+    y[...] = np.where(kept(x.shape, key, threshold, first), x * x.dtype.type(scale), 0)
 
 
-@operation(writes="dx[F,B]", reads="dy[F,B]", scalars="key:int<2**32 threshold:int<2**32 scale", in_place="dx=dy")
-def dropout_backward(dx: Array, dy: Array, key: int, threshold: int, scale: float) -> None:
+@operation(
+    writes="dx[F,B]", reads="dy[F,B]", scalars="key:int<2**32 threshold:int<2**32 scale first:int<2**32",
+    in_place="dx=dy", splits="F", counts="first",
+)  # fmt: skip
+def dropout_backward(dx: Array, dy: Array, key: int, threshold: int, scale: float, first: int) -> None:
     """dx = scale * dy where the element was kept, else 0; the same mask as in the forward pass, computed again.
 
     dx         (F, B)  written; may be dy
     dy         (F, B)  read
-    key, threshold, scale   as in `dropout_forward`
+    key, threshold, scale, first   as in `dropout_forward`
     """
-    dx[...] = np.where(kept(dy.shape, key, threshold), dy * dy.dtype.type(scale), 0)
+    dx[...] = np.where(kept(dy.shape, key, threshold, first), dy * dy.dtype.type(scale), 0)
