@@ -15,6 +15,7 @@ import numpy as np
 from . import checks
 from .activations import ActivationSpec, get_activation
 from .kernels.reference.dense import NOTHING
+from .kernels.table import OPERATIONS
 from .plan.arena import Layout, Ref, padded
 from .plan.compiler import Builder, Gradient, Value
 from .plan.plan import Given
@@ -113,8 +114,9 @@ class Dense(Layer):
         y = builder.value(f"h{builder.layer}", self.units)
         fused = activation.floor is not None
         product = f"W{builder.layer} {x.name}"
+        formula = f"{y.name} = {f'max({product}, {activation.floor:g})' if fused else product}"
         builder.call(
-            "dense_forward", f"{y.name} = {f'max({product}, {activation.floor:g})' if fused else product}",
+            self._product(builder, "forward", x), formula,
             y=y.data, x=x.with_ones if self.bias else x.data, weight=builder.parameter("weight"),
             floor=activation.floor if activation.floor is not None else -np.inf,
         )  # fmt: skip
@@ -130,11 +132,11 @@ class Dense(Layer):
         self._weight_gradient(builder, dy, x)
         if not builder.input_gradient_needed:
             return None
-        slope = x.derivative
-        # A fused derivative reads each number of x just before the gradient replaces it.
-        dx = x.data if slope else builder.gradient_of(x)
+        slope, operation = x.derivative, self._product(builder, "backward_input", x)
+        # A fused derivative may read each number of x just before the gradient replaces it.
+        dx = x.data if slope and OPERATIONS[operation].in_place else builder.gradient_of(x)
         builder.call(
-            "dense_backward_input",
+            operation,
             f"d{x.name} = W{builder.layer}^T {dy.name}{f' * act_prime({x.name})' if slope else ''}",
             dx=dx, dy=dy.data, weight=builder.parameter("weight").first(x.features), x=x.data if slope else None,
             derivative=slope.kind if slope else NOTHING, c0=slope.c0 if slope else 0.0,
@@ -142,19 +144,26 @@ class Dense(Layer):
         )  # fmt: skip
         return Gradient(f"d{x.name}", dx, through_activation=slope is not None)
 
+    def _product(self, builder: Builder, name: str, x: Value) -> str:
+        """The operation of one of the three products."""
+        return f"dense_{name}_bf16" if builder.rounds(self.units, x.features) else f"dense_{name}"
+
     def _weight_gradient(self, builder: Builder, dy: Gradient, x: Value) -> None:
-        """dW = dy x^T. The kernel wants the operand that runs along dW's contiguous axis row-major."""
+        """dW = dy x^T. The kernel wants the operand that runs along dW's contiguous axis row-major; one that packs its
+        operands takes any."""
+        operation = self._product(builder, "backward_weight", x)
+        packs = operation == "dense_backward_weight_bf16"
         dweight = builder.gradient("weight")
         terms = x.with_ones if self.bias else x.data
         left, right = dy.data, terms
-        if dweight.transposed:
-            left = builder.transposed(dy.name, dy.data).T
-        elif x.by_rows is not None:
+        if x.by_rows is not None and not dweight.transposed:
             right = Ref(x.arena, x.by_rows, columns=x.features + self.bias).T
-        else:
+        elif dweight.transposed and not packs:
+            left = builder.transposed(dy.name, dy.data).T
+        elif not packs:
             right = builder.transposed(x.name, terms).T
         builder.call(
-            "dense_backward_weight", f"dW{builder.layer} = {dy.name} {x.name}^T",
+            operation, f"dW{builder.layer} = {dy.name} {x.name}^T",
             dweight=dweight, dy=left, x=right, accumulate=Given("accumulate"),
         )  # fmt: skip
 

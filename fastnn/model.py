@@ -108,6 +108,7 @@ class Sequential:
         shuffle: bool = True,
         threads: int = 1,
         backend: str = "auto",
+        precision: str | None = None,
         progress: bool | ProgressBar = True,
         allow_nonfinite: bool = False,
         initial_epoch: int = 0,
@@ -132,7 +133,7 @@ class Sequential:
         metrics           scored on the validation data beside the loss; None: those of the loss
         callbacks         see fastnn.callbacks; plain functions are called with the context after each epoch
         shuffle           a new order in each epoch, from the seed and the epoch's number alone
-        threads, backend  see Trainer
+        threads, backend, precision   see Trainer
         progress          True: a bar where standard error is a terminal, nothing elsewhere; False: nothing;
                           or a ProgressBar
         allow_nonfinite   accept NaN and infinity in X and y
@@ -162,6 +163,7 @@ class Sequential:
             shuffle=shuffle,
             threads=threads,
             backend=backend,
+            precision=precision,
             progress=progress,
             allow_nonfinite=allow_nonfinite,
             initial_epoch=initial_epoch,

@@ -62,11 +62,15 @@ class Trainer:
     threads      how many share the work of one model; more than 1 needs the C library, whose pool they come from, and
                  changes no bit of the results
     backend      "auto", "c", "numba" or "reference"
+    precision    None: products in the model's dtype;  "bf16": those of layers at least 32 wide, in batches of at least
+                 32 rows, round their operands to bfloat16 and add up in float32; weights, gradients and moments stay
+                 float32. About 1.5x as fast in wide layers, on CPUs that have AVX512_BF16. Inference is not rounded
     """
 
     def __init__(
         self, model: Model, loss: str | Loss | None = None, optimizer: str | Optimizer | None = None,
         batch_size: int = 32, threads: int = 1, backend: str = "auto",
+        precision: str | None = None,
     ) -> None:  # fmt: skip
         self.model = model
         self.loss = None if loss is None else get_loss(loss)
@@ -75,6 +79,7 @@ class Trainer:
         self.threads = checks.integer("Trainer", "threads", threads, minimum=1)
         self.backend = backends.resolve(backend)
         backends.check_threads(self.threads, self.backend)
+        self.precision = backends.check_precision(precision, str(model.dtype), self.backend)
         self._lr = self.optimizer.lr
         self.step_count = 0
         self._programs: dict[tuple[bool, int, int, int], Program] = {}
@@ -91,7 +96,9 @@ class Trainer:
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy compiles its own plans: those of this one hold addresses. It trains the copy of the model.
         moments = {name: self._arenas[name] for name in self.optimizer.moments}
-        made_from = (self.model, self.loss, self.optimizer, self.batch_size, self.threads, self.backend)
+        made_from = (
+            self.model, self.loss, self.optimizer, self.batch_size, self.threads, self.backend, self.precision
+        )  # fmt: skip
         return _copied, (*made_from, self._lr, self.step_count, moments)
 
     @property
@@ -235,8 +242,9 @@ class Trainer:
         if key not in self._programs:
             loss = self.loss if with_loss else None
             plan = compile_training(
-                self.model.layers, self.model.parameters, loss, self.optimizer, rows, in_parts=parts > 0
-            )
+                self.model.layers, self.model.parameters, loss, self.optimizer, rows, in_parts=parts > 0,
+                low_precision=self.precision == "bf16",
+            )  # fmt: skip
             if len(self._programs) == _KEPT_PROGRAMS:
                 del self._programs[next(iter(self._programs))]  # the oldest; it is compiled again when it is needed
             self._programs[key] = Program(plan, self._arenas, self.backend, batches, parts, self.threads)
@@ -269,10 +277,10 @@ class Trainer:
 
 def _copied(
     model: Model, loss: Loss | None, optimizer: Optimizer, batch_size: int, threads: int, backend: str,
-    lr: float, step_count: int, moments: dict[str, Array],
+    precision: str, lr: float, step_count: int, moments: dict[str, Array],
 ) -> Trainer:  # fmt: skip
     """What a copied or unpickled trainer is made by."""
-    trainer = Trainer(model, loss, optimizer, batch_size, threads, backend)
+    trainer = Trainer(model, loss, optimizer, batch_size, threads, backend, precision)
     trainer._lr, trainer.step_count = lr, step_count
     for name, moment in moments.items():
         trainer._arenas[name][...] = moment

@@ -52,6 +52,7 @@ def fit(
     shuffle: bool,
     threads: int,
     backend: str,
+    precision: str | None,
     progress: bool | ProgressBar,
     allow_nonfinite: bool,
     initial_epoch: int,
@@ -82,7 +83,7 @@ def fit(
         # A full batch is taken in one piece, without gathering rows.
         X, targets, rows = X[rows], targets[rows], np.arange(len(rows))
     batch_size = min(batch_size, len(rows))
-    trainer = Trainer(model, loss, optimizer, batch_size=batch_size, threads=threads, backend=backend)
+    trainer = Trainer(model, loss, optimizer, batch_size, threads, backend, precision)
     # Plans are made here, so that neither the first epoch's time nor Ctrl-C in it has to do with that.
     if validation is not None:
         validation.rehearse()

@@ -88,6 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     training.add_argument("--seed", type=options_.whole, default=0, help="of split, weights, order and dropout (0)")
     training.add_argument("--threads", type=options_.positive, default=1, help="(1; see fastnn info)")
     training.add_argument("--backend", default="auto", help="auto, reference, numba or c (auto)")
+    training.add_argument("--precision", default="float32", help="of products in training: float32 or bf16 (float32)")
 
     output = parser.add_argument_group("output")
     output.add_argument("--save", metavar="FILE", help="write the model with its preprocessing (.safetensors)")
@@ -169,9 +170,13 @@ def _check_network(options: argparse.Namespace) -> None:
 
         get_loss(options.loss)
     try:
-        backends.resolve(options.backend)
+        kernel_set = backends.resolve(options.backend)
     except RuntimeError as error:
         raise CommandError(f"--backend {options.backend}: {error}") from error
+    try:
+        backends.check_precision(options.precision, "float32", kernel_set)
+    except RuntimeError as error:
+        raise CommandError(f"--precision {options.precision}: {error}") from error
 
 
 def _loss(name: str | None, target: ClassTarget | NumberTarget) -> Any:
@@ -245,6 +250,7 @@ def _fit(
                 callbacks=callbacks,
                 threads=options.threads,
                 backend=options.backend,
+                precision=options.precision,
                 progress=False if options.quiet else ProgressBar(lines=True, file=sys.stdout),
             )
     except NonFiniteLoss as error:

@@ -26,9 +26,39 @@ def kernel_address(kernel_set: str, operation: str, dtype: str) -> int:
     return COMPILED[kernel_set](operation, dtype) or objects.address(operation, dtype)
 
 
+def check_precision(precision: str | None, dtype: str, kernel_set: str) -> str:
+    """The precision of products in a model of that dtype: its own, for None too, or "bf16" where there are such
+    kernels; an error that says why not."""
+    if precision is None or precision == dtype:
+        return dtype
+    if precision != "bf16":
+        raise checks.unknown_name("precision", precision, (dtype, "bf16"))
+    if dtype != "float32":
+        raise ValueError(f"precision='bf16': the model has dtype {dtype}, expected float32")
+    if kernel_set != "reference" and not cpu.has("avx512bf16"):
+        raise RuntimeError(
+            f"precision='bf16': not available: it needs a CPU that multiplies bfloat16 (AVX512_BF16), and the level in "
+            f"use here is {cpu.isa()}; leave precision out, or use backend='reference', which is slow"
+        )
+    return precision
+
+
 def can_run(kernel_set: str, operation: Operation) -> bool:
-    """Whether a set has a kernel of an operation that runs on this CPU at the level in use; the reference always has."""
+    """Whether a set has a kernel of an operation for this CPU and the level in use; the reference always has."""
     return kernel_set == "reference" or not operation.needs or cpu.has(operation.needs)
+
+
+def resolve_for(operation: Operation, backend: str) -> str:
+    """The name of the set to use for one operation; "auto" is the reference where only that can run it."""
+    kernel_set = resolve(backend)
+    if can_run(kernel_set, operation):
+        return kernel_set
+    if backend == "auto":
+        return "reference"
+    raise RuntimeError(
+        f"{operation.name}(backend={backend!r}): not available: it needs a CPU with {operation.needs}, and the level in "
+        f"use here is {cpu.isa()}"
+    )
 
 
 def native_loop(kernel_set: str) -> Callable[..., None]:

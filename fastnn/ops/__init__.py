@@ -66,7 +66,7 @@ def _function(name: str) -> Function:
                 arguments = signature.bind(*args, **kwargs).arguments
             except TypeError as error:
                 raise TypeError(f"{name}: {error}; expected {name}({', '.join(operands)})") from None
-        return BoundCall(backends.resolve(backend), entry, arguments, check(entry, arguments))
+        return BoundCall(backends.resolve_for(entry, backend), entry, arguments, check(entry, arguments))
 
     @functools.wraps(entry.reference)
     def run(*args: Any, backend: str = "auto", **kwargs: Any) -> None:
@@ -76,7 +76,7 @@ def _function(name: str) -> Function:
             except KeyError:
                 pass  # bind() says what is wrong
             else:
-                if direct.run(backends.resolve(backend), values):
+                if direct.run(backends.resolve_for(entry, backend), values):
                     return
         bind(*args, backend=backend, **kwargs)()
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from ..optimizers import Optimizer
 
 _TILE_ROWS = 512  # at most, of a full batch
+# Of a product, where operands in bfloat16 are worth packing: outputs, inputs and rows each.
+_LEAST_OF_BF16 = 32
 
 
 @dataclass
@@ -65,14 +67,22 @@ class Gradient:
 class Builder:
     """Collects the operations of one plan."""
 
-    def __init__(self, title: str, parameters: Parameters, rows: int, training: bool) -> None:
+    def __init__(
+        self, title: str, parameters: Parameters, rows: int, training: bool, low_precision: bool = False
+    ) -> None:
         self.plan = Plan(title, parameters.dtype, rows)
         self.parameters, self.rows, self.training = parameters, rows, training
+        self.low_precision = low_precision
         self.layer = 0  # the index of the layer that is writing
         self.kept: list[dict[str, Any]] = [{} for _ in parameters.refs]  # what a layer's backward needs of its forward
 
     def call(self, operation: str, formula: str, **arguments: Operand) -> None:
         self.plan.add(operation, formula, arguments)
+
+    def rounds(self, outputs: int, inputs: int) -> bool:
+        """Whether the products of a dense layer of that size round their operands to bfloat16. Those of narrow layers
+        stay in the plan's dtype: packing would cost what they gain."""
+        return self.low_precision and min(outputs, inputs, self.rows) >= _LEAST_OF_BF16
 
     @contextmanager
     def section(self, name: str) -> Iterator[None]:
@@ -154,16 +164,18 @@ def _forward(builder: Builder, layers: Sequence["Layer"], x: Value) -> Value:
 
 def compile_training(
     layers: Sequence["Layer"], parameters: Parameters, loss: "Loss | None", optimizer: "Optimizer | None", rows: int,
-    in_parts: bool = False,
+    in_parts: bool = False, low_precision: bool = False,
 ) -> Plan:  # fmt: skip
     """The plan of one training step on up to `rows` rows.
 
-    in_parts   backward writes parts of the gradients, of several passes over a full batch, and "reduce" adds them up
+    in_parts        backward writes parts of the gradients, of several passes over a full batch, and "reduce" adds them
+                    up
+    low_precision   products of layers wide enough round their operands to bfloat16
 
     Without a loss the outputs can be taken out ("output") and the gradient with respect to them is given ("loss");
     without an optimizer there is no update.
     """
-    builder = Builder("one training step", parameters, rows, training=True)
+    builder = Builder("one training step", parameters, rows, training=True, low_precision=low_precision)
     with builder.section("gather"):
         x = _gather_inputs(builder)
         targets = loss.gather(builder, parameters.outputs) if loss is not None else None

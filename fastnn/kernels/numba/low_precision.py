@@ -1,4 +1,5 @@
-"""The three products of a dense layer with operands rounded to bfloat16: one product, three ways to point it at them."""
+"""The three products of a dense layer with operands rounded to bfloat16: one product, three ways to point it at
+them."""
 
 import numpy as np
 

@@ -99,7 +99,7 @@ def _words_of_row(x, count):
 
 @njit(error_model="numpy")
 def _pack_across(out, vectors, x, x_row, terms):
-    """out[pair, j] = word of x[2 pair, j] and x[2 pair + 1, j], `vectors` vectors of them; rows of x are x_row apart."""
+    """out[pair, j] = word of x[2 pair, j] and x[2 pair + 1, j], `vectors` vectors of them; x_row from row to row of x."""
     place = 0
     for k in range(0, terms, 2):
         for j in range(0, 16 * vectors, 16):
@@ -266,9 +266,11 @@ def _pack_columns(words, b, b_k, b_column, n, vectors, columns, k, terms, square
         n += width
 
 
-def product_bf16(c, c_row, a, a_row, a_k, b, b_k, b_column, M, N, K, accumulate, floor, h, h_row, derivative, c0, c1, c2):
-    """C = finish(A B) or, with `accumulate`, finish(C + A B), on pointers: blocks of columns outside, blocks of k within
-    them, panels of rows inside.
+def product_bf16(
+    c, c_row, a, a_row, a_k, b, b_k, b_column, M, N, K, accumulate, floor, h, h_row, derivative, c0, c1, c2
+):
+    """C = finish(A B) or, with `accumulate`, finish(C + A B), on pointers: blocks of columns outside, blocks of k
+    within them, panels of rows inside.
 
     One of A's strides is 1 and one of B's; rows along the contiguous axis of an operand are padded to whole vectors.
 
@@ -316,8 +318,8 @@ def product_bf16(c, c_row, a, a_row, a_k, b, b_k, b_column, M, N, K, accumulate,
                             ahead, mask, shift, inner, outer = next_rows + row_part * 4 * a_k, 0, 0, 0, 8 * a_k
                         place = (n + j) * 16
                         _tile(
-                            at(c, (m + i) * c_row + place), c_row, at(panel, i * panel_row), panel_row, panel_pair, strip,
-                            tile_rows, tile_vectors, _parts(terms, 2), loaded, tile_floor,
+                            at(c, (m + i) * c_row + place), c_row, at(panel, i * panel_row), panel_row, panel_pair,
+                            strip, tile_rows, tile_vectors, _parts(terms, 2), loaded, tile_floor,
                             at(h, (m + i) * h_row + place), h_row, tile_derivative, c0, c1, c2,
                             ahead, mask, shift, inner, outer,
                         )  # fmt: skip

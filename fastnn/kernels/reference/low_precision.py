@@ -1,5 +1,5 @@
-"""The three products of a dense layer with operands rounded to bfloat16, sums and results in float32: half the precision
-of the terms for twice the speed, on CPUs that multiply pairs of bfloat16.
+"""The three products of a dense layer with operands rounded to bfloat16, sums and results in float32: twice the speed
+on CPUs that multiply pairs of bfloat16.
 
 Arrays are float32, before and after; what is rounded lives within a call. The letters are those of `dense`.
 """
@@ -15,7 +15,7 @@ Array = np.ndarray[Any, Any]
 
 
 def bf16(x: Array) -> Array:
-    """Numbers rounded to the nearest bfloat16 (8 bits of precision, the exponents of float32), ties to even, in x's dtype.
+    """Numbers rounded to the nearest bfloat16 (8 bits of precision, float32's exponents), ties to even, in x's dtype.
 
     x   float32, or float64 that float32 holds exactly
     """
