@@ -6,6 +6,9 @@ under a weight that turns its error into the error of the result:
     exp    (e**r - 1 - r) / r**2  on |r| <= ln 2 / 2;  e**r = 1 + r + r**2 p(r)
     log    (log((1 + s) / (1 - s)) / s - 2) / z  with z = s**2, s = f / (2 + f);  log(1 + f) = s (2 + z p(z));
            0 <= z <= ((sqrt 2 - 1) / (sqrt 2 + 1))**2
+    log1p  the same on 0 <= z <= 1/9:  log(1 + f) for 0 <= f <= 1
+    power  (2**f - 1) / f on |f| <= 1/2
+    tanh   (tanh(x) / x - 1) / z with z = x**2 on |x| <= 5/8;  tanh(x) = x + x z p(z)
 
 Printed with each: the largest weighted error, about the relative error of the result before any rounding. It has to lie
 well below half an epsilon: 6e-8 for float32, 1.1e-16 for float64.
@@ -79,6 +82,19 @@ def log_rest(z: Real) -> Real:
     return (mp.log((1 + s) / (1 - s)) / s - 2) / z
 
 
+def power_rest(f: Real) -> Real:
+    """(2**f - 1) / f."""
+    return mp.log(2) if abs(f) < Real("1e-30") else mp.expm1(f * mp.log(2)) / f
+
+
+def tanh_rest(z: Real) -> Real:
+    """(tanh(x) / x - 1) / z with x = sqrt(z)."""
+    if z < Real("1e-12"):
+        return -Real(1) / 3 + 2 * z / 15
+    x = mp.sqrt(z)
+    return (mp.tanh(x) / x - 1) / z
+
+
 def exp_coefficients(degree: int) -> tuple[list[Real], Real]:
     reach = _a_little_more(mp.log(2) / 2)
     return minimax(exp_rest, lambda r: _positive(r * r), -reach, reach, degree)
@@ -87,6 +103,19 @@ def exp_coefficients(degree: int) -> tuple[list[Real], Real]:
 def log_coefficients(degree: int) -> tuple[list[Real], Real]:
     reach = _a_little_more(((mp.sqrt(2) - 1) / (mp.sqrt(2) + 1)) ** 2)
     return minimax(log_rest, _positive, Real(0), reach, degree)
+
+
+def log1p_coefficients(degree: int) -> tuple[list[Real], Real]:
+    return minimax(log_rest, _positive, Real(0), _a_little_more(Real(1) / 9), degree)
+
+
+def power_coefficients(degree: int) -> tuple[list[Real], Real]:
+    reach = _a_little_more(Real(1) / 2)
+    return minimax(power_rest, lambda f: _positive(abs(f)), -reach, reach, degree)
+
+
+def tanh_coefficients(degree: int) -> tuple[list[Real], Real]:
+    return minimax(tanh_rest, _positive, Real(0), _a_little_more((Real(5) / 8) ** 2), degree)
 
 
 def _a_little_more(reach: Real) -> Real:
@@ -102,11 +131,14 @@ def _positive(weight: Real) -> Real:
 FITS = {
     "exp": {"float32": (exp_coefficients, 4), "float64": (exp_coefficients, 9)},
     "log": {"float32": (log_coefficients, 2), "float64": (log_coefficients, 6)},
+    "log1p": {"float32": (log1p_coefficients, 4), "float64": (log1p_coefficients, 9)},
+    "power": {"float32": (power_coefficients, 5), "float64": (power_coefficients, 10)},
+    "tanh": {"float32": (tanh_coefficients, 5), "float64": (tanh_coefficients, 10)},
 }
 
 
 def fit(name: str, dtype: str) -> tuple[list[Real], Real]:
-    """The coefficients of "exp" or "log" for a dtype, constant term first, and the largest weighted error."""
+    """The coefficients of one of FITS for a dtype, constant term first, and the largest weighted error."""
     coefficients, degree = FITS[name][dtype]
     with mp.workdps(DIGITS):
         return coefficients(degree)

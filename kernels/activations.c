@@ -1,6 +1,42 @@
 /* Activations, a vector at a time. Reference: fastnn/kernels/reference/activations.py */
 #include "vecmath.h"
 
+/* Rows without a gap between them are one long row: short ones make up whole groups, too. */
+INLINE void join_rows(int64_t stride0, int64_t stride1, int64_t *F, int64_t *B)
+{
+    if (stride0 == stride1 && stride0 - *B < LANES && stride0 >= *B && stride0 % LANES == 0) {
+        *B = *F * stride0;
+        *F = *F > 0;
+    }
+}
+
+/* KERNEL(operation): y = function(x). */
+#define ELEMENTWISE(operation, function)                                                     \
+    KERNEL(operation)                                                                        \
+    {                                                                                        \
+        const Matrix y = next_matrix(&words), x = next_matrix(&words);                       \
+        int64_t F = next_integer(&words), B = next_integer(&words);                          \
+        join_rows(y.stride0, x.stride0, &F, &B);                                             \
+        for (int64_t f = 0; f < F; f++) {                                                    \
+            int64_t b = 0;                                                                   \
+            for (; b + (GROUP - 1) * LANES < B; b += GROUP * LANES) {                        \
+                V value[GROUP];                                                              \
+                for (int i = 0; i < GROUP; i++) {                                            \
+                    value[i] = load(row_of(x, f) + b + i * LANES);                           \
+                }                                                                            \
+                function(value, GROUP);                                                      \
+                for (int i = 0; i < GROUP; i++) {                                            \
+                    store(row_of(y, f) + b + i * LANES, value[i]);                           \
+                }                                                                            \
+            }                                                                                \
+            for (; b < B; b += LANES) {                                                      \
+                V value = load(row_of(x, f) + b);                                            \
+                function(&value, 1);                                                         \
+                store(row_of(y, f) + b, value);                                              \
+            }                                                                                \
+        }                                                                                    \
+    }
+
 KERNEL(relu_forward)
 {
     const Matrix y = next_matrix(&words), x = next_matrix(&words);
@@ -23,16 +59,7 @@ KERNEL(relu_backward)
     }
 }
 
-KERNEL(tanh_forward)
-{
-    const Matrix y = next_matrix(&words), x = next_matrix(&words);
-    const int64_t F = next_integer(&words), B = next_integer(&words);
-    for (int64_t f = 0; f < F; f++) {
-        for (int64_t b = 0; b < B; b += LANES) {
-            store(row_of(y, f) + b, vector_tanh(load(row_of(x, f) + b)));
-        }
-    }
-}
+ELEMENTWISE(tanh_forward, tanh_of)
 
 KERNEL(tanh_backward)
 {
@@ -46,16 +73,7 @@ KERNEL(tanh_backward)
     }
 }
 
-KERNEL(sigmoid_forward)
-{
-    const Matrix y = next_matrix(&words), x = next_matrix(&words);
-    const int64_t F = next_integer(&words), B = next_integer(&words);
-    for (int64_t f = 0; f < F; f++) {
-        for (int64_t b = 0; b < B; b += LANES) {
-            store(row_of(y, f) + b, vector_sigmoid(load(row_of(x, f) + b)));
-        }
-    }
-}
+ELEMENTWISE(sigmoid_forward, sigmoid_of)
 
 KERNEL(sigmoid_backward)
 {

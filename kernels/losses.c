@@ -2,6 +2,15 @@
  * Reference: fastnn/kernels/reference/losses.py */
 #include "vecmath.h"
 
+/* The sum of a group's vectors: halves added, as in horizontal_sum. */
+INLINE V sum_of_group(V *value)
+{
+    for (int count = GROUP / 2; count >= 1; count /= 2) {
+        EACH value[i] += value[i + count];
+    }
+    return value[0];
+}
+
 KERNEL(cross_entropy)
 {
     const Matrix dz = next_matrix(&words);
@@ -13,22 +22,35 @@ KERNEL(cross_entropy)
     V total = {0};
     for (int64_t b = 0; b < B; b += LANES) {
         const VI label = widened(load_integers(labels + b)), valid = lanes_below(B - b);
-        V top = load(z.data + b);
+        V top = load(z.data + b), wanted = top;
         for (int64_t c = 1; c < C; c++) {
-            top = greater_of(load(row_of(z, c) + b), top);
+            const V value = load(row_of(z, c) + b);
+            top = greater_of(value, top);
+            wanted = choose(label == splat_integer((INT)c), value, wanted);
         }
-        V partition = {0}, wanted = {0};
-        for (int64_t c = 0; c < C; c++) {
-            const V shifted = load(row_of(z, c) + b) - top;
-            wanted = choose(label == splat_integer((INT)c), shifted, wanted);
-            const V e = exp_nonpositive(shifted);
-            partition += e;
+        V partition = {0};
+        int64_t c = 0;
+        for (; c + GROUP <= C; c += GROUP) {
+            V e[GROUP];
+            for (int i = 0; i < GROUP; i++) {
+                e[i] = load(row_of(z, c + i) + b) - top;
+            }
+            exp_nonpositive_of(e, GROUP);
+            for (int i = 0; i < GROUP; i++) {
+                store(row_of(dz, c + i) + b, e[i]);
+            }
+            partition += sum_of_group(e);
+        }
+        for (; c < C; c++) {
+            V e = load(row_of(z, c) + b) - top;
+            exp_nonpositive_of(&e, 1);
             store(row_of(dz, c) + b, e);
+            partition += e;
         }
-        total += choose(valid, vector_log(partition) - wanted, (V){0});
+        total += choose(valid, vector_log(partition) - (wanted - top), (V){0});
         const V weight = choose(valid, splat((REAL)scale), (V){0});
         const V factor = weight / partition;
-        for (int64_t c = 0; c < C; c++) {
+        for (c = 0; c < C; c++) {
             const V hit = choose(label == splat_integer((INT)c), weight, (V){0});
             store(row_of(dz, c) + b, load(row_of(dz, c) + b) * factor - hit);
         }
@@ -55,6 +77,18 @@ KERNEL(mse)
     loss[0] = scale * (double)horizontal_sum(total);
 }
 
+/* Terms of the loss and, in place of x, its gradient before scaling: log(1 + e**x) - x t and sigmoid(x) - t. */
+INLINE void bce_of(V *x, const V *t, V *term, const int count)
+{
+    V e[GROUP], sigmoid[GROUP];
+    EACH e[i] = -absolute(x[i]);
+    exp_nonpositive_of(e, count);
+    EACH sigmoid[i] = choose(x[i] < 0, e[i], splat(1)) / (e[i] + 1);
+    log1p_unit_of(e, count);
+    EACH term[i] = fnmadd(x[i], t[i], greater_of((V){0}, x[i])) + e[i];
+    EACH x[i] = sigmoid[i] - t[i];
+}
+
 KERNEL(bce)
 {
     const Matrix dz = next_matrix(&words);
@@ -64,14 +98,25 @@ KERNEL(bce)
     const double scale = next_scalar(&words);
     V total = {0};
     for (int64_t c = 0; c < C; c++) {
-        for (int64_t b = 0; b < B; b += LANES) {
+        int64_t b = 0;
+        for (; b + GROUP * LANES <= B; b += GROUP * LANES) {
+            V x[GROUP], t[GROUP], term[GROUP];
+            for (int i = 0; i < GROUP; i++) {
+                x[i] = load(row_of(z, c) + b + i * LANES);
+                t[i] = load(row_of(targets, c) + b + i * LANES);
+            }
+            bce_of(x, t, term, GROUP);
+            total += sum_of_group(term);
+            for (int i = 0; i < GROUP; i++) {
+                store(row_of(dz, c) + b + i * LANES, x[i] * (REAL)scale);
+            }
+        }
+        for (; b < B; b += LANES) {
             const VI valid = lanes_below(B - b);
-            const V x = load(row_of(z, c) + b), t = load(row_of(targets, c) + b);
-            const V e = exp_nonpositive(-absolute(x));
-            const V term = fmadd(-x, t, greater_of((V){0}, x)) + log1p_unit(e);
+            V x = load(row_of(z, c) + b), t = load(row_of(targets, c) + b), term;
+            bce_of(&x, &t, &term, 1);
             total += choose(valid, term, (V){0});
-            const V sigmoid = choose(x < 0, e, splat(1)) / (e + 1);
-            store(row_of(dz, c) + b, choose(valid, (sigmoid - t) * (REAL)scale, (V){0}));
+            store(row_of(dz, c) + b, choose(valid, x * (REAL)scale, (V){0}));
         }
     }
     loss[0] = scale * (double)horizontal_sum(total);

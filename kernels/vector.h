@@ -18,6 +18,9 @@
 #define LANES ((int64_t)(VECTOR_BYTES / sizeof(REAL)))
 #define INLINE static inline __attribute__((always_inline, unused))
 
+/* How many independent vectors long functions work on side by side; as many as the registers hold. */
+#define GROUP (VECTOR_BYTES == 64 ? 4 : 2)
+
 typedef REAL V __attribute__((vector_size(VECTOR_BYTES)));
 typedef INT VI __attribute__((vector_size(VECTOR_BYTES)));
 typedef UINT VU __attribute__((vector_size(VECTOR_BYTES)));
@@ -78,6 +81,23 @@ INLINE V fmadd(V a, V b, V c)
                              : (V)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
 #else
     return a * b + c;
+#endif
+}
+
+/* c - a * b, rounded like fmadd. (GCC folds a negation into fmadd only where it has no other use.) */
+INLINE V fnmadd(V a, V b, V c)
+{
+#if VECTOR_BYTES == 64
+    return sizeof(REAL) == 4 ? (V)_mm512_fnmadd_ps((__m512)a, (__m512)b, (__m512)c)
+                             : (V)_mm512_fnmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+#elif VECTOR_BYTES == 32
+    return sizeof(REAL) == 4 ? (V)_mm256_fnmadd_ps((__m256)a, (__m256)b, (__m256)c)
+                             : (V)_mm256_fnmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
+#elif defined(__aarch64__)
+    return sizeof(REAL) == 4 ? (V)vfmsq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b)
+                             : (V)vfmsq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
+#else
+    return c - a * b;
 #endif
 }
 

@@ -1,8 +1,18 @@
 """Activations, a vector at a time."""
 
+from numba import njit
+
 from . import vecmath
 from .entry import kernel
-from .simd import lanes, load, select, store
+from .simd import group, lanes, load, load_group, select, store, store_group
+
+
+@njit(error_model="numpy")
+def _joined(stride0, stride1, F, B, lanes):
+    """F and B; rows without a gap between them are one long row: short ones make up whole groups, too."""
+    if stride0 == stride1 and stride0 - B < lanes and stride0 >= B and stride0 % lanes == 0:
+        return min(F, 1), F * stride0
+    return F, B
 
 
 @kernel
@@ -23,8 +33,14 @@ def relu_backward(dx, dy, y, F, B):
 
 @kernel
 def tanh_forward(y, x, F, B):
+    F, B = _joined(y.stride0, x.stride0, F, B, lanes(y.data))
+    width = lanes(y.data)
+    whole = (B + width - 1) // (group(y.data) * width) * (group(y.data) * width)
     for f in range(F):
-        for b in range(0, B, lanes(y.data)):
+        for b in range(0, whole, group(y.data) * width):
+            value = vecmath.tanh(load_group(x.data, f * x.stride0 + b, width))
+            store_group(y.data, f * y.stride0 + b, width, value)
+        for b in range(whole, B, width):
             store(y.data, f * y.stride0 + b, vecmath.tanh(load(x.data, f * x.stride0 + b)))
 
 
@@ -38,8 +54,14 @@ def tanh_backward(dx, dy, y, F, B):
 
 @kernel
 def sigmoid_forward(y, x, F, B):
+    F, B = _joined(y.stride0, x.stride0, F, B, lanes(y.data))
+    width = lanes(y.data)
+    whole = (B + width - 1) // (group(y.data) * width) * (group(y.data) * width)
     for f in range(F):
-        for b in range(0, B, lanes(y.data)):
+        for b in range(0, whole, group(y.data) * width):
+            value = vecmath.sigmoid(load_group(x.data, f * x.stride0 + b, width))
+            store_group(y.data, f * y.stride0 + b, width, value)
+        for b in range(whole, B, width):
             store(y.data, f * y.stride0 + b, vecmath.sigmoid(load(x.data, f * x.stride0 + b)))
 
 

@@ -62,6 +62,11 @@ def integers_like(vector: Vector) -> Vector:
     return Vector(types.int32 if vector.dtype.bitwidth == 32 else types.int64, vector.lanes)
 
 
+def group_size() -> int:
+    """How many independent vectors long functions work on side by side; as many as the registers hold."""
+    return 4 if vector_bytes() == 64 else 2
+
+
 # Building blocks on LLVM values, used here and by tile.py.
 
 
@@ -250,6 +255,97 @@ def store(typingctx, p, i, value):
     return types.void(p, types.int64, value), emit
 
 
+# Groups: several independent vectors as one wide value, whose operations LLVM puts side by side.
+
+
+def _group_of(dtype: Any) -> Vector:
+    vector = vector_of(dtype)
+    return Vector(dtype, vector.lanes * group_size())
+
+
+def _halves(builder: Any, value: Any) -> list[Any]:
+    """The two halves of a vector."""
+    half = value.type.count // 2
+    return [
+        builder.shuffle_vector(value, value, ir.Constant(ir.VectorType(_I32, half), [*range(start, start + half)]))
+        for start in (0, half)
+    ]
+
+
+def _parts(builder: Any, value: Any, count: int) -> list[Any]:
+    """A vector in `count` parts, a power of two."""
+    if count == 1:
+        return [value]
+    return [part for half in _halves(builder, value) for part in _parts(builder, half, count // 2)]
+
+
+def _joined(builder: Any, parts: list[Any]) -> Any:
+    """Vectors, as many as a power of two, put side by side."""
+    if len(parts) == 1:
+        return parts[0]
+    low, high = (_joined(builder, side) for side in (parts[: len(parts) // 2], parts[len(parts) // 2 :]))
+    index = ir.Constant(ir.VectorType(_I32, 2 * low.type.count), [*range(2 * low.type.count)])
+    return builder.shuffle_vector(low, high, index)
+
+
+@intrinsic
+def group(typingctx, p):
+    """How many vectors a group of p's dtype has."""
+    return types.int64(p), lambda context, builder, sig, args: ir.Constant(_I64, group_size())
+
+
+@intrinsic
+def load_group(typingctx, p, i, stride):
+    """The vectors that begin at p[i], p[i + stride] and so on."""
+
+    def emit(context, builder, sig, args):
+        llvm, places = vector_type(vector_of(p.dtype)), _places(builder, args[1], args[2])
+        return _joined(builder, [load_vector(builder, builder.gep(args[0], [place]), llvm) for place in places])
+
+    return _group_of(p.dtype)(p, types.int64, types.int64), emit
+
+
+@intrinsic
+def store_group(typingctx, p, i, stride, value):
+    """Puts a group's vectors there."""
+
+    def emit(context, builder, sig, args):
+        places = _places(builder, args[1], args[2])
+        for place, part in zip(places, _parts(builder, args[3], group_size()), strict=True):
+            store_vector(builder, part, builder.gep(args[0], [place]))
+        return context.get_dummy_value()
+
+    return types.void(p, types.int64, types.int64, value), emit
+
+
+def _places(builder: Any, i: Any, stride: Any) -> list[Any]:
+    return [builder.add(i, builder.mul(stride, ir.Constant(_I64, k))) for k in range(group_size())]
+
+
+@intrinsic
+def repeated(typingctx, a):
+    """A group each of whose vectors is a."""
+
+    def emit(context, builder, sig, args):
+        return _joined(builder, [args[0]] * group_size())
+
+    return Vector(a.dtype, a.lanes * group_size())(a), emit
+
+
+@intrinsic
+def sum_of_group(typingctx, a):
+    """The sum of a group's vectors: halves added, as in horizontal_sum."""
+    vector = vector_of(a.dtype)
+
+    def emit(context, builder, sig, args):
+        value = args[0]
+        while value.type.count > vector.lanes:
+            value = builder.fadd(*_halves(builder, value))
+        return value
+
+    return vector(a), emit
+
+
 # Arithmetic beyond the operators.
 
 
@@ -414,14 +510,9 @@ def horizontal_sum(typingctx, a):
     """The sum of all lanes: halves added until one number is left, always in the same order."""
 
     def emit(context, builder, sig, args):
-        value, count = args[0], a.lanes
-        while count > 1:
-            count //= 2
-            low, high = (
-                builder.shuffle_vector(value, value, ir.Constant(ir.VectorType(_I32, count), [*range(s, s + count)]))
-                for s in (0, count)
-            )
-            value = builder.fadd(low, high)
+        value = args[0]
+        while value.type.count > 1:
+            value = builder.fadd(*_halves(builder, value))
         return builder.extract_element(value, ir.Constant(_I32, 0))
 
     return a.dtype(a), emit

@@ -8,8 +8,13 @@ tests/test_vecmath.py against float64 (for float32) and 80-bit arithmetic (for f
     exp_nonpositive      1.1       1.1     where the result is normal
     log                  1.0       1.0     of normal, positive arguments
     log1p_unit           1.25      1.25
-    tanh                 2.5       2.75
-    sigmoid              2.5       2.5     where the result is normal
+    tanh                 1.25      1.25
+    sigmoid              1.0       1.0
+
+and on CPUs without FMA
+
+    tanh                 1.6       1.6
+    sigmoid              1.5       1.5
 """
 
 from dataclasses import dataclass
@@ -50,15 +55,28 @@ class _Constants:
     exp_high: float  # above: infinity
     exp_normal: float  # below: the result is subnormal or 0
     log: tuple[float, ...]  # (log((1 + s) / (1 - s)) / s - 2) / z with z = s**2, constant term first
+    log1p: tuple[float, ...]  # the same on the longer interval of log(1 + x), 0 <= x <= 1
+    power: tuple[float, ...]  # (2**f - 1) / f, constant term first
+    tanh: tuple[float, ...]  # (tanh(x) / x - 1) / z with z = x**2, constant term first; as many as `power`
+    tanh_small: float  # below: by the polynomial `tanh`
     tanh_one: float  # beyond: 1 to the last bit
+    sigmoid_low: float  # below: 0
+    sigmoid_high: float  # above: 1 to the last bit
+    sigmoid_unit: float  # a power of two by which 1 + e**-x is multiplied lest it overflow
+    sigmoid_magic: float  # round_magic, the unit's exponent included
 
 
 _FLOAT32 = _Constants(
     23, 127, -(2**31), 2**31 - 1, 0x3F3504F3, 12582912.0 + 127, -0.693145751953125, -1.42860682030941723212e-6,
     (0.5000000095552123, 0.16666518379401334, 0.041666204445891419, 0.0083689467214606959, 0.0013950587045080556),
-    -103.97207, 88.722839, -87.336544,
+    -104.0, 89.0, -87.336544,
     (0.6666677557253394, 0.39977606961531087, 0.29870547522330944),
-    10.0,
+    (0.66666675595689873, 0.39998878226899019, 0.28616906934877351, 0.21427110092204124, 0.2430397126117278),
+    (0.69314720639342478, 0.24022651349790534, 0.055503274704848417, 0.0096180033890673151, 0.0013400399784901442,
+     0.0001547644618786725),
+    (-0.33333330901835892, 0.13333209458943184, -0.053947156103219345, 0.021702663372138308,
+     -0.0081818426873278701, 0.0021467135246624446),
+    0.625, 10.0, -104.0, 40.0, 2.0**-32, 12582912.0 + 127 - 32,
 )  # fmt: skip
 _FLOAT64 = _Constants(
     52, 1023, -(2**63), 2**63 - 1, 0x3FE6A09E667F3BCD, 6755399441055744.0 + 1023,
@@ -66,10 +84,19 @@ _FLOAT64 = _Constants(
     (0.50000000000000127593, 0.16666666666666699213, 0.041666666666514977882, 0.0083333333333070949484,
      0.0013888888947185232996, 0.00019841269917645458551, 0.000024801489723426942769, 2.7557216051146029028e-6,
      2.7631371211637993892e-7, 2.5117944046052441033e-8),
-    -745.13321910194122, 709.78271289338397, -708.39641853226408,
+    -745.2, 710.0, -708.39641853226408,
     (0.66666666666667306744, 0.39999999999433429947, 0.28571428739023526801, 0.22222198861319326266,
      0.18183551575873359559, 0.15314331648554110323, 0.14793509395828982899),
-    20.0,
+    (0.6666666666666631255, 0.40000000000155240461, 0.28571428548016931012, 0.22222223963446993291,
+     0.18181744044805016099, 0.15386559078331560571, 0.1330096626030085231, 0.12106267204228524752,
+     0.083388469947513908444, 0.17021655858297745857),
+    (0.69314718055994530803, 0.24022650695910133829, 0.055504108664821743069, 0.0096181291075930579292,
+     0.0013333558146378718923, 0.00015403530458459823753, 0.000015252733867842989623, 1.3215434612683754752e-6,
+     1.0178046337273215692e-7, 7.0738974864545881184e-9, 4.4574056715091591039e-10),
+    (-0.33333333333332878884, 0.13333333333264817847, -0.053968253932381561256, 0.021869487598851739147,
+     -0.0088632212711810246247, 0.0035919911396357691955, -0.0014549680920906493858, 0.00058634422829703903324,
+     -0.00022861579669536771111, 0.000077198612993161682072, -0.000016097176657031958789),
+    0.625, 20.0, -745.2, 60.0, 2.0**-64, 6755399441055744.0 + 1023 - 64,
 )  # fmt: skip
 
 
@@ -90,28 +117,42 @@ def constant(typingctx, x, name):
     return vector(x, name), emit
 
 
+def _emit_polynomial(builder: Any, r: Any, terms: list[Any]) -> Any:
+    """(c0 + c1 r) + r**2 ((c2 + c3 r) + r**2 (...)): half as long a chain as Horner's."""
+    pairs = [
+        fused_multiply_add(builder, terms[i + 1], r, terms[i]) if i + 1 < len(terms) else terms[i]
+        for i in range(0, len(terms), 2)
+    ]
+    square, value = builder.fmul(r, r), pairs[-1]
+    for pair in reversed(pairs[:-1]):
+        value = fused_multiply_add(builder, value, square, pair)
+    return value
+
+
+def _terms(builder: Any, r: Any, name: str, llvm: Any) -> list[Any]:
+    return [broadcast(builder, ir.Constant(llvm.element, c), llvm) for c in getattr(_constants(r), name)]
+
+
 @intrinsic(prefer_literal=True)
 def polynomial(typingctx, r, name):
-    """The polynomial of that name at r, as (c0 + c1 r) + r**2 ((c2 + c3 r) + r**2 (...)).
+    """The polynomial of that name at r."""
 
-    The chain is half as long as Horner's, and such functions wait for latencies, not for arithmetic (tanh in float64:
-    2.2 -> 2.6 numbers a nanosecond).
-    """
-    coefficients = getattr(_constants(r), name.literal_value)
+    def emit(context, builder, sig, args):
+        return _emit_polynomial(builder, args[0], _terms(builder, r, name.literal_value, args[0].type))
+
+    return r(r, name), emit
+
+
+@intrinsic(prefer_literal=True)
+def chosen_polynomial(typingctx, r, mask, name, other):
+    """The polynomial of that name at r where the mask is true, the other one, with as many terms, elsewhere."""
 
     def emit(context, builder, sig, args):
         llvm = args[0].type
-        terms = [broadcast(builder, ir.Constant(llvm.element, c), llvm) for c in coefficients]
-        pairs = [
-            fused_multiply_add(builder, terms[i + 1], args[0], terms[i]) if i + 1 < len(terms) else terms[i]
-            for i in range(0, len(terms), 2)
-        ]
-        square, value = builder.fmul(args[0], args[0]), pairs[-1]
-        for pair in reversed(pairs[:-1]):
-            value = fused_multiply_add(builder, value, square, pair)
-        return value
+        pairs = zip(*(_terms(builder, r, n.literal_value, llvm) for n in (name, other)), strict=True)
+        return _emit_polynomial(builder, args[0], [builder.select(args[1], a, b) for a, b in pairs])
 
-    return r(r, name), emit
+    return r(r, mask, name, other), emit
 
 
 @njit(error_model="numpy")
@@ -127,9 +168,8 @@ def _power_of_two(n, like):
 
 
 @njit(error_model="numpy")
-def _reduce(x):
-    """n + round_magic and e**r - 1 where x = n ln 2 + r and |r| <= ln 2 / 2."""
-    magic = constant(x, "round_magic")
+def _reduce(x, magic):
+    """n + magic and e**r - 1 where x = n ln 2 + r and |r| <= ln 2 / 2."""
     shifted = fma(x, 1.4426950408889634074, magic)
     whole = shifted - magic
     r = fma(whole, constant(x, "minus_ln2_low"), fma(whole, constant(x, "minus_ln2_high"), x))
@@ -145,20 +185,19 @@ def _power(shifted):
 @njit(error_model="numpy")
 def exp(x):
     """e**x: infinity and zero beyond the range, subnormal results included."""
-    low, high = constant(x, "exp_low"), constant(x, "exp_high")
-    shifted, e = _reduce(select(x < low, low, select(x > high, high, x)))
-    n = bits(shifted) - bits(constant(x, "round_magic"))
+    low, high, magic = constant(x, "exp_low"), constant(x, "exp_high"), constant(x, "round_magic")
+    shifted, e = _reduce(select(x < low, low, select(x > high, high, x)), magic)
+    n = bits(shifted) - bits(magic)
     half = shift_right_signed(n, 1)  # 2**n as two factors: n itself may lie outside the normal range
     first = _power_of_two(half, x)
-    y = fma(first, e, first) * _power_of_two(n - half, x)
-    return select(x > high, float("inf"), select(x < low, 0.0, y))
+    return fma(first, e, first) * _power_of_two(n - half, x)
 
 
 @njit(error_model="numpy")
 def exp_nonpositive(x):
     """e**x for x <= 0: cheaper than `exp`, and zero where the result would be subnormal."""
     low = constant(x, "exp_normal")
-    shifted, e = _reduce(select(x < low, low, x))
+    shifted, e = _reduce(select(x < low, low, x), constant(x, "round_magic"))
     power = _power(shifted)
     return select(x < low, 0.0, fma(power, e, power))
 
@@ -184,25 +223,46 @@ def log(x):
 
 @njit(error_model="numpy")
 def log1p_unit(x):
-    """log(1 + x) for 0 <= x <= 1: the logarithm of the rounded sum, plus what the rounding lost over that sum."""
-    total = x + 1.0
-    return log(total) + (x - (total - 1.0)) / total
+    """log(1 + x) for 0 <= x <= 1, as `log` without an exponent."""
+    s = x / (x + 2.0)
+    z = s * s
+    half_square = x * x * 0.5
+    return x - fma(-s, fma(z, polynomial(z, "log1p"), half_square), half_square)
 
 
 @njit(error_model="numpy")
 def tanh(x):
-    """(e**2a - 1) / (e**2a + 1) with a = |x| and the sign put back; e**2a - 1 without cancellation."""
-    a = absolute(x)
-    one = constant(x, "tanh_one")
-    shifted, e = _reduce(select(a > one, one, a) * 2.0)
-    power = _power(shifted)
-    t = fma(power, e, power - 1.0)
-    y = t / (t + 2.0)
+    """With a = |x| and the sign put back: a + a**3 P(a**2) where a is small, else 1 - 2 / (e**2a + 1), where an error
+    of the quotient counts less than half.
+
+    Both are a polynomial, times something, plus something: one chain with operands chosen by size. e**2a = 2**n 2**f;
+    the argument is reduced with log2(e) rounded, which suffices for exponents so small.
+    """
+    a, one, magic = absolute(x), constant(x, "tanh_one"), constant(x, "round_magic")
+    small = a < constant(x, "tanh_small")
+    clipped = select(a > one, one, a)
+    shifted = fma(clipped, 2.8853900817779268147, magic)
+    f = fma(clipped, 2.8853900817779268147, magic - shifted)
+    scale = _power(shifted)
+    r = select(small, a * a, f)
+    value = chosen_polynomial(r, small, "tanh", "power")
+    value = fma(select(small, a, scale) * r, value, select(small, a, scale + 1.0))
+    y = select(small, value, 1.0 - 2.0 / value)
     return from_bits(bits(y) | (bits(x) & constant(x, "sign")), x)
 
 
 @njit(error_model="numpy")
 def sigmoid(x):
-    """With e = e**-|x|: 1 / (1 + e) for x >= 0 and e / (1 + e) below, so that nothing overflows."""
-    e = exp_nonpositive(absolute(x) * -1.0)
-    return select(x < 0.0, e, 1.0) / (e + 1.0)
+    """1 / (1 + e**-x).
+
+    All is multiplied by sigmoid_unit, a power of two, so that the sum d does not overflow where the result is
+    subnormal; what the rounding of d and of its reciprocal q have lost is put back: q (2 - q d).
+    """
+    low, high, unit = constant(x, "sigmoid_low"), constant(x, "sigmoid_high"), constant(x, "sigmoid_unit")
+    clipped = select(x > high, high, x)
+    shifted, e = _reduce(-select(clipped < low, low, clipped), constant(x, "sigmoid_magic"))
+    scale = _power(shifted)
+    d = fma(scale, e, scale + unit)
+    q = 1.0 / d
+    lost = fma(scale, e, unit - (d - scale))
+    return fma(q, fma(-q, lost, fma(-q, d, 1.0)), q) * unit
