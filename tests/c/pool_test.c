@@ -247,7 +247,7 @@ static void crowd(void)
 static void idle(void)
 {
     struct timespec before, after;
-    train(4, 10, 100, 0);
+    train(2, 10, 100, 0); /* one worker, which has a CPU for itself to poll on */
     sleep_for(20000);
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
     sleep_for(300000);
