@@ -116,15 +116,20 @@ INLINE int64_t least(int64_t a, int64_t b)
 
 /* A tile of few rows, as wide as registers allow: its vectors are read once, and many sums hide the latency of each. */
 #if VECTOR_BYTES == 64 || defined(__aarch64__)
-#define FOR_WIDE(DO) DO(1, 8) DO(2, 8) DO(3, 6) DO(4, 6) DO(5, 4) DO(6, 4) DO(7, 3) DO(8, 3)
-STRIP(1, 8) STRIP(2, 8) STRIP(3, 6) STRIP(4, 6) STRIP(5, 4) STRIP(6, 4)
+#define FOR_WIDE(DO) DO(1, 8) DO(2, 8) DO(3, 6) DO(4, 6) DO(5, 4) DO(6, 4)
 #else
-#define FOR_WIDE(DO) DO(1, 8) DO(2, 4) DO(3, 3) DO(4, 2)
-STRIP(1, 8) STRIP(2, 4) STRIP(3, 3)
+#define FOR_WIDE(DO) DO(1, 8) DO(2, 4) DO(3, 3)
 #endif
+FOR_WIDE(STRIP)
 static Strip *const WIDE[] = {FOR_WIDE(NAME_OF)};
 #define WIDTH_OF(rows, vectors) vectors,
-static const int WIDTHS[] = {FOR_WIDE(WIDTH_OF)};
+static const int8_t WIDTHS[] = {FOR_WIDE(WIDTH_OF)};
+
+/* Vectors of the widest tile for a product of that many rows. */
+INLINE int64_t widest(int64_t rows)
+{
+    return rows <= (int64_t)sizeof WIDTHS ? WIDTHS[rows - 1] : MAX_VECTORS;
+}
 
 /* What `finish` makes of sums where h is theirs. */
 INLINE V finished(const Product *p, V sum, const REAL *h)
@@ -139,43 +144,13 @@ INLINE V finished(const Product *p, V sum, const REAL *h)
     return greater_of(splat(p->floor), sum); /* NaN stays */
 }
 
-/* A product whose C has few columns and whose A is contiguous from row to row: the same sums with the roles exchanged,
- * A as vectors and B as scalars, so that no multiplication is spent on padding; the tile is transposed on its way to C. */
-static __attribute__((noinline)) void exchanged(const Product *p)
-{
-    REAL sums[LANES / 2 * WIDEST * LANES], across[LANES * LANES];
-    const int64_t rows = p->columns, vectors = (p->M + LANES - 1) / LANES;
-    Product t = *p;
-    t.a = p->b, t.a_row = 1, t.a_k = p->b_k, t.b_k = p->a_k;
-    t.derivative = NOTHING, t.floor = (REAL)-INFINITY;
-    for (int64_t n = 0, width; n < vectors; n += width) {
-        const int wide = vectors - n >= WIDTHS[rows - 1];
-        width = wide ? WIDTHS[rows - 1] : least(vectors - n, MAX_VECTORS);
-        t.c_row = width * LANES;
-        (wide ? WIDE[rows - 1] : STRIPS[width - 1][rows - 1])(&t, sums, t.a, p->a + n * LANES, sums, 1);
-        for (int64_t j = 0; j < width; j++) {
-            const int64_t m = (n + j) * LANES, own = least(LANES, p->M - m);
-            const REAL *const column = sums + j * LANES;
-            if (rows > 1) {
-                transpose_first_rows(across, LANES, column, t.c_row, rows);
-            }
-            for (int64_t i = 0; i < own; i++) {
-                const V sum = rows > 1 ? load(across + i * LANES) : splat(column[i]);
-                store(p->c + (m + i) * p->c_row, finished(p, sum, p->h + (m + i) * p->h_row));
-            }
-        }
-    }
-}
-
 /* The whole product, covered by tiles of even sizes: columns outside, rows inside. */
-static __attribute__((unused)) void product(const Product *p)
+static __attribute__((noinline, unused)) void covered(const Product *p)
 {
-    if (p->columns > 0 && p->columns <= LANES / 2 && p->a_row == 1 && !p->accumulate) {
-        exchanged(p);
-        return;
-    }
-    const int64_t column_parts = (p->N + MAX_VECTORS - 1) / MAX_VECTORS, row_parts = (p->M + MAX_ROWS - 1) / MAX_ROWS;
-    const int64_t vectors = p->N / column_parts, wider = p->N % column_parts;
+    const int64_t wide = widest(p->M), wide_parts = wide > MAX_VECTORS ? p->N / wide : 0;
+    const int64_t narrow = p->N - wide_parts * wide;
+    const int64_t column_parts = (narrow + MAX_VECTORS - 1) / MAX_VECTORS, row_parts = (p->M + MAX_ROWS - 1) / MAX_ROWS;
+    const int64_t vectors = column_parts ? narrow / column_parts : 0, wider = column_parts ? narrow % column_parts : 0;
     const int64_t rows = p->M / row_parts, taller = p->M % row_parts;
     /* Where h is C, partial sums would overwrite h before it is read. */
     const int in_place = p->derivative != NOTHING && p->h == p->c;
@@ -188,18 +163,59 @@ static __attribute__((unused)) void product(const Product *p)
             t.floor = (REAL)-INFINITY;
             t.derivative = NOTHING;
         }
-        for (int64_t column = 0, n = 0; column < column_parts; column++) {
-            const int64_t width = vectors + (column < wider);
+        for (int64_t column = -wide_parts, n = 0; column < column_parts; column++) {
+            const int64_t width = column < 0 ? wide : vectors + (column < wider);
             const REAL *const b = p->b + k * p->b_k + n * LANES, *const a = p->a + k * p->a_k;
             REAL *const c = p->c + n * LANES;
             const REAL *const h = p->h + n * LANES;
             const int64_t m = taller * (rows + 1);
+            if (width > MAX_VECTORS) {
+                WIDE[p->M - 1](&t, c, a, b, h, 1);
+                n += width;
+                continue;
+            }
             if (taller) {
                 STRIPS[width - 1][rows](&t, c, a, b, h, taller);
             }
             STRIPS[width - 1][rows - 1](&t, c + m * p->c_row, a + m * p->a_row, b, h + m * p->h_row, row_parts - taller);
             n += width;
         }
+    }
+}
+
+/* A product whose C has few columns and whose A is contiguous from row to row: the same sums with the roles exchanged,
+ * A as vectors and B as scalars, so that no multiplication is spent on padding; transposed on the way to C. */
+static __attribute__((noinline, unused)) void exchanged(const Product *p)
+{
+    REAL sums[LANES / 2 * WIDEST * LANES], across[LANES * LANES];
+    const int64_t rows = p->columns, width = widest(rows);
+    for (int64_t n = 0; n < p->M; n += width * LANES) {
+        const int64_t vectors = least(width, (p->M - n + LANES - 1) / LANES), stride = vectors * LANES;
+        const Product t = {
+            .c = sums, .c_row = stride, .a = p->b, .a_row = 1, .a_k = p->b_k, .b = p->a + n, .b_k = p->a_k, .h = sums,
+            .M = rows, .N = vectors, .K = p->K, .floor = (REAL)-INFINITY,
+        };
+        covered(&t);
+        for (int64_t j = 0; j < vectors; j++) {
+            const int64_t first = n + j * LANES;
+            const REAL *const column = sums + j * LANES;
+            if (rows > 1) {
+                transpose_first_rows(across, LANES, column, stride, rows);
+            }
+            for (int64_t i = 0; i < least(LANES, p->M - first); i++) {
+                const V sum = rows > 1 ? load(across + i * LANES) : splat(column[i]);
+                store(p->c + (first + i) * p->c_row, finished(p, sum, p->h + (first + i) * p->h_row));
+            }
+        }
+    }
+}
+
+INLINE void product(const Product *p)
+{
+    if (p->columns > 0 && 2 * p->columns <= LANES && p->a_row == 1) {
+        exchanged(p);
+    } else {
+        covered(p);
     }
 }
 

@@ -1,16 +1,58 @@
 """The three products of a dense layer: one register tile, three ways to point it at the operands."""
 
 import numpy as np
+from numba import njit
 
-from ..reference.dense import NOTHING
+from ..reference.dense import NOTHING, WHERE_POSITIVE
 from .entry import kernel
-from .simd import lanes
-from .tile import call_product
+from .simd import at, fma, lanes, load, select, splat, store, transpose_block
+from .tile import call_product, scratch, widest
+
+
+@njit(error_model="numpy")
+def _finished(sum, y, derivative, floor, c0, c1, c2):
+    """What a tile makes of a sum, see `tile.product`."""
+    if derivative == NOTHING:
+        return select(sum < floor, floor, sum)
+    if derivative == WHERE_POSITIVE:
+        return select(y > 0.0, sum, 0.0)
+    return sum * fma(fma(c2, y, c1), y, c0)
+
+
+@njit(error_model="numpy")
+def _exchanged(c, c_row, a, a_k, b, b_k, M, K, rows, floor, h, h_row, derivative, c0, c1, c2):
+    """A product of few columns, `rows` of the batch, whose A is contiguous from row to row: the same sums with the
+    roles exchanged, A as vectors and B as scalars, so that no multiplication is spent on padding; transposed on the way
+    to C.
+    """
+    lane, width = lanes(c), widest(rows)
+    sums, across = scratch(c), scratch(c)
+    for n in range(0, M, width * lane):
+        vectors = min(width, (M - n + lane - 1) // lane)
+        call_product(
+            sums, vectors * lane, b, 1, b_k, at(a, n), a_k,
+            rows, vectors, K, 0, -np.inf, sums, 0, NOTHING, 0.0, 0.0, 0.0,
+        )  # fmt: skip
+        for j in range(vectors):
+            first = n + j * lane
+            column = at(sums, j * lane)
+            if rows > 1:
+                transpose_block(across, lane, column, vectors * lane, rows)
+            for i in range(min(lane, M - first)):
+                sum = load(across, i * lane) if rows > 1 else splat(c, column[i])
+                y = load(h, (first + i) * h_row)
+                store(c, (first + i) * c_row, _finished(sum, y, derivative, floor, c0, c1, c2))
 
 
 @kernel
 def dense_forward(y, x, weight, O, B, K, floor):
     lane = lanes(y.data)
+    if lane >= 2 * B and weight.stride0 == 1:
+        _exchanged(
+            y.data, y.stride0, weight.data, weight.stride1, x.data, x.stride0,
+            O, K, B, floor, y.data, y.stride0, NOTHING, 0.0, 0.0, 0.0,
+        )  # fmt: skip
+        return
     call_product(
         y.data, y.stride0, weight.data, weight.stride0, weight.stride1, x.data, x.stride0,
         O, (B + lane - 1) // lane, K, 0, floor, y.data, y.stride0, NOTHING, 0.0, 0.0, 0.0,
@@ -20,6 +62,13 @@ def dense_forward(y, x, weight, O, B, K, floor):
 @kernel
 def dense_backward_input(dx, dy, weight, x, I, B, O, derivative, c0, c1, c2):
     lane = lanes(dx.data)
+    if lane >= 2 * B and weight.stride1 == 1:
+        h, h_row = (dx.data, dx.stride0) if derivative == NOTHING else (x.data, x.stride0)
+        _exchanged(
+            dx.data, dx.stride0, weight.data, weight.stride0, dy.data, dy.stride0,
+            I, O, B, -np.inf, h, h_row, derivative, c0, c1, c2,
+        )  # fmt: skip
+        return
     call_product(
         dx.data, dx.stride0, weight.data, weight.stride1, weight.stride0, dy.data, dy.stride0,
         I, (B + lane - 1) // lane, O, 0, -np.inf, x.data, x.stride0, derivative, c0, c1, c2,

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -24,6 +24,9 @@ from .simd import address, at, broadcast, fused_multiply_add, lanes, load_vector
 
 # 8 x 3 accumulators, 3 vectors of B and one broadcast fill 32 registers; 6 x 2 fill 16. 12 x 2 spills.
 MAX_ROWS, MAX_VECTORS = (8, 3) if vector_registers() == 32 else (6, 2)
+# A tile of few rows is as wide as registers allow, by its rows: its vectors are read once, and many sums hide the
+# latency of each.
+WIDE = (8, 8, 6, 6, 4, 4) if vector_registers() == 32 else (8, 4, 3, 2, 2, 2)
 # Scalars that are strided in k touch a new page every step; blocks of k keep a block of them in L1.
 K_BLOCK, K_BLOCK_FROM = 256, 1000
 
@@ -32,6 +35,20 @@ _I64 = ir.IntType(64)
 
 def _int(value: int) -> ir.Constant:
     return ir.Constant(_I64, value)
+
+
+@njit(error_model="numpy")
+def widest(rows):
+    """Vectors of the widest tile for a product of that many rows."""
+    if rows == 1:
+        return WIDE[0]
+    if rows == 2:
+        return WIDE[1]
+    if rows <= 4:
+        return WIDE[2] if rows == 3 else WIDE[3]
+    if rows <= 6:
+        return WIDE[4] if rows == 5 else WIDE[5]
+    return MAX_VECTORS
 
 
 def product_signature(dtype: Any) -> Any:
@@ -50,9 +67,12 @@ def product(c, c_row, a, a_row, a_k, b, b_k, M, N, K, accumulate, floor, h, h_ro
     finish(v)   max(v, floor);  v where h > 0 else 0  (WHERE_POSITIVE);  v * (c0 + c1 h + c2 h**2)  (QUADRATIC)
     """
     lane = lanes(c)
-    column_parts = (N + MAX_VECTORS - 1) // MAX_VECTORS
+    wide = widest(M)
+    wide_parts = N // wide if wide > MAX_VECTORS else 0
+    narrow = N - wide_parts * wide
+    column_parts = (narrow + MAX_VECTORS - 1) // MAX_VECTORS
     row_parts = (M + MAX_ROWS - 1) // MAX_ROWS
-    vectors, wider = N // column_parts, N % column_parts
+    vectors, wider = (narrow // column_parts, narrow % column_parts) if column_parts else (0, 0)
     rows, taller = M // row_parts, M % row_parts
     in_place = derivative != NOTHING and address(h) == address(c)  # partial sums would overwrite h before it is read
     block = K_BLOCK if K > K_BLOCK_FROM and a_k != 1 and not in_place else K
@@ -64,8 +84,8 @@ def product(c, c_row, a, a_row, a_k, b, b_k, M, N, K, accumulate, floor, h, h_ro
         tile_floor = floor if last else -np.inf
         tile_derivative = derivative if last else NOTHING
         n = types.int64(0)
-        for column_part in range(column_parts):
-            width = vectors + (1 if column_part < wider else 0)
+        for column_part in range(-wide_parts, column_parts):
+            width = wide if column_part < 0 else vectors + (1 if column_part < wider else 0)
             b_tile = at(b, k * b_k + n * lane)
             m = types.int64(0)
             for lower in range(2):
@@ -79,6 +99,18 @@ def product(c, c_row, a, a_row, a_k, b, b_k, M, N, K, accumulate, floor, h, h_ro
                 m += height * count
             n += width
         k += terms
+
+
+@intrinsic
+def scratch(typingctx, p):
+    """Room on the stack for a tile of sums: as many rows as a vector has lanes, WIDE[0] vectors in each."""
+
+    def emit(context, builder, sig, args):
+        vector = vector_type(vector_of(sig.args[0].dtype))
+        room = cgutils.alloca_once(builder, ir.ArrayType(vector, WIDE[0] * vector.count))
+        return builder.bitcast(room, args[0].type)
+
+    return p(p), emit
 
 
 @intrinsic
@@ -116,29 +148,30 @@ def strip(
         done = builder.append_basic_block("strip.done")
         shape = builder.add(builder.mul(width, _int(MAX_ROWS + 1)), height)
         switch = builder.switch(shape, done)
-        for vectors in range(1, MAX_VECTORS + 1):
-            for rows in range(1, MAX_ROWS + 1):
-                block = builder.append_basic_block(f"strip.{rows}x{vectors}")
-                switch.add_case(_int(vectors * (MAX_ROWS + 1) + rows), block)
-                tiles = builder.append_basic_block(f"tile.{rows}x{vectors}")
-                builder.position_at_end(block)
-                builder.branch(tiles)
-                builder.position_at_end(tiles)
-                left = builder.phi(_I64)
-                firsts = ((c, c_row), (a, a_row), (h, h_row))
-                places = [(builder.phi(c.type), first, stride) for first, stride in firsts]
-                left.add_incoming(count, block)
-                (c_tile, *_), (a_tile, *_), (h_tile, *_) = places
-                one = _Tile(builder, vector, rows, vectors)
-                start_values = one.starting_values(c_tile, c_row, start)
-                sums = one.accumulate(a_tile, a_row, a_k, b, b_k, terms, start_values)
-                one.finish(sums, c_tile, c_row, scalars[0], h_tile, h_row, derivative, scalars[1:])
-                for place, first, stride in places:
-                    place.add_incoming(first, block)
-                    place.add_incoming(builder.gep(place, [builder.mul(stride, _int(rows))]), builder.block)
-                still = builder.sub(left, _int(1))
-                left.add_incoming(still, builder.block)
-                builder.cbranch(builder.icmp_signed("!=", still, _int(0)), tiles, done)
+        shapes = [(rows, vectors) for vectors in range(1, MAX_VECTORS + 1) for rows in range(1, MAX_ROWS + 1)]
+        shapes += [(rows, vectors) for rows, vectors in enumerate(WIDE, 1) if vectors > MAX_VECTORS]
+        for rows, vectors in shapes:
+            block = builder.append_basic_block(f"strip.{rows}x{vectors}")
+            switch.add_case(_int(vectors * (MAX_ROWS + 1) + rows), block)
+            tiles = builder.append_basic_block(f"tile.{rows}x{vectors}")
+            builder.position_at_end(block)
+            builder.branch(tiles)
+            builder.position_at_end(tiles)
+            left = builder.phi(_I64)
+            firsts = ((c, c_row), (a, a_row), (h, h_row))
+            places = [(builder.phi(c.type), first, stride) for first, stride in firsts]
+            left.add_incoming(count, block)
+            (c_tile, *_), (a_tile, *_), (h_tile, *_) = places
+            one = _Tile(builder, vector, rows, vectors)
+            start_values = one.starting_values(c_tile, c_row, start)
+            sums = one.accumulate(a_tile, a_row, a_k, b, b_k, terms, start_values)
+            one.finish(sums, c_tile, c_row, scalars[0], h_tile, h_row, derivative, scalars[1:])
+            for place, first, stride in places:
+                place.add_incoming(first, block)
+                place.add_incoming(builder.gep(place, [builder.mul(stride, _int(rows))]), builder.block)
+            still = builder.sub(left, _int(1))
+            left.add_incoming(still, builder.block)
+            builder.cbranch(builder.icmp_signed("!=", still, _int(0)), tiles, done)
         builder.position_at_end(done)
         return context.get_dummy_value()
 
