@@ -130,9 +130,10 @@ def as_in_a_plan(entry: Operation, kernels: str, by_outputs: bool, padding: int,
     by_outputs   weights and their gradients are stored [out][in], else [in][out]; the operand of the weight gradient
                  that shares its contiguous axis is given transposed
     """
-    exchanged = {"x"} if entry.name == "dense_backward_weight" else set()
+    weight_gradient = entry.name.startswith("dense_backward_weight")
+    exchanged = {"x"} if weight_gradient else set()
     if not by_outputs:
-        exchanged = {"dweight", "dy"} if entry.name == "dense_backward_weight" else {"weight"}
+        exchanged = {"dweight", "dy"} if weight_gradient else {"weight"}
 
     def run(**arguments: Any) -> None:
         layout, slots, ends = Layout(), {}, {}

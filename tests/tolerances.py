@@ -10,10 +10,12 @@ tests/test_kernels.py shows that each tolerance refuses what lies just outside i
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+
+from fastnn.kernels.reference.low_precision import bf16
 
 Array = np.ndarray[Any, Any]
 
@@ -132,6 +134,28 @@ def _dense_backward_weight(o: Outcome) -> dict[str, Array]:
 def _add_parts(o: Outcome) -> dict[str, Array]:
     parts = np.abs(o.before["parts"])
     return {"total": len(parts) * o.u * parts.sum(axis=0)}
+
+
+# The same of operands rounded to bfloat16, which is part of the definition and no error.
+
+
+def _rounded(o: Outcome, *names: str) -> Outcome:
+    return replace(o, before={**o.before, **{name: bf16(o.before[name]) for name in names}})
+
+
+@bound_of("dense_forward_bf16")
+def _dense_forward_bf16(o: Outcome) -> dict[str, Array]:
+    return _dense_forward(_rounded(o, "weight", "x"))
+
+
+@bound_of("dense_backward_input_bf16")
+def _dense_backward_input_bf16(o: Outcome) -> dict[str, Array]:
+    return _dense_backward_input(_rounded(o, "weight", "dy"))
+
+
+@bound_of("dense_backward_weight_bf16")
+def _dense_backward_weight_bf16(o: Outcome) -> dict[str, Array]:
+    return _dense_backward_weight(_rounded(o, "dy", "x"))
 
 
 # Losses: the gradient's unit is that of the two numbers whose difference it is, a value's that of all its terms.

@@ -56,8 +56,8 @@ def resolve_for(operation: Operation, backend: str) -> str:
     if backend == "auto":
         return "reference"
     raise RuntimeError(
-        f"{operation.name}(backend={backend!r}): not available: it needs a CPU with {operation.needs}, and the level in "
-        f"use here is {cpu.isa()}"
+        f"{operation.name}(backend={backend!r}): not available: it needs a CPU with {operation.needs}, and the level "
+        f"in use here is {cpu.isa()}"
     )
 
 

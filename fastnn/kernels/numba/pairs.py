@@ -99,7 +99,7 @@ def _words_of_row(x, count):
 
 @njit(error_model="numpy")
 def _pack_across(out, vectors, x, x_row, terms):
-    """out[pair, j] = word of x[2 pair, j] and x[2 pair + 1, j], `vectors` vectors of them; x_row from row to row of x."""
+    """out[pair, j] = word of x[2 pair, j] and x[2 pair + 1, j], `vectors` vectors of j; x_row from row to row of x."""
     place = 0
     for k in range(0, terms, 2):
         for j in range(0, 16 * vectors, 16):
