@@ -1,10 +1,10 @@
 /* The thread pool of pool.h.
  *
- * Caller and worker exchange two numbers. The caller writes a task and then a new `ticket`; the worker, when it is through,
- * writes the same number to `done`. Who waits for a number polls it for a while and then sleeps on a condition, after
- * setting a flag. Who writes a number looks at the other's flag afterwards, and wakes
- * it if the flag is set: with a full fence between write and look on both sides, one of them sees the other, so no wake-up
- * is lost, and as long as both are awake nothing but two cache lines passes between them. */
+ * Caller and worker exchange two numbers. The caller writes a task and then a new `ticket`; the worker, when it is
+ * through, writes the same number to `done`. Who waits for a number polls it for a while and then sleeps on a
+ * condition, after setting a flag. Who writes a number looks at the other's flag afterwards, and wakes it if the flag
+ * is set: with a full fence between write and look on both sides, one of them sees the other, so no wake-up is lost,
+ * and as long as both are awake nothing but two cache lines passes between them. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* thread affinity */
 #endif
@@ -17,7 +17,7 @@
 #include "system.h"
 
 #if defined(__SANITIZE_THREAD__) && !defined(__clang__) && __GNUC__ >= 11
-#pragma GCC diagnostic ignored "-Wtsan" /* the fences order flags; all data is ordered by the numbers, which TSan follows */
+#pragma GCC diagnostic ignored "-Wtsan" /* fences order flags only; data is ordered by the numbers, which TSan follows */
 #endif
 
 enum {
@@ -90,8 +90,9 @@ static bool comes_at_once(_Atomic uint32_t *number, uint32_t value)
     return false;
 }
 
-/* Polls for so many nanoseconds, but not on the CPU where the thread that is waited for was last: it may need this one.
- * The CPU is not yielded instead: beside processes that compute all the time each sched_yield costs 4 ms (Linux 6.18). */
+/* Polls for so many nanoseconds, but not on the CPU where the thread that is waited for was last: it may need this
+ * one. The CPU is not yielded instead: beside processes that compute all the time each sched_yield costs 4 ms (Linux
+ * 6.18). */
 static bool comes_soon(_Atomic uint32_t *number, uint32_t value, int64_t patience, const atomic_int *other_cpu)
 {
     if (comes_at_once(number, value)) {
@@ -379,7 +380,7 @@ int64_t fastnn_pool_busy(void)
     return atomic_load(&pool.busy);
 }
 
-/* In the child of a fork only the thread that forked lives: the pool is as new. Mutexes may have been held by others. */
+/* In the child of a fork only the thread that forked lives: the pool is as new. Others may have held mutexes. */
 static void after_fork(void)
 {
     pthread_mutex_init(&pool.mutex, NULL);

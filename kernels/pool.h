@@ -6,7 +6,7 @@
  *     pool_leave(&team);
  *
  * One pool serves the process, however many models and Python threads there are. Its workers are made when first asked
- * for, spin for some microseconds after their last task, then sleep, and are gone at exit and in the child of a fork. */
+ * for, poll for some microseconds after their last task, then sleep, and are gone at exit and in a fork's child. */
 #ifndef FASTNN_POOL_H
 #define FASTNN_POOL_H
 
@@ -27,8 +27,8 @@ struct pool_team {
 
 /* Seen by Python: declared in the same words in fastnn.h. */
 
-/* Ends and joins all workers; the next pool_enter makes new ones. Waits for teams to leave, so a thread that is in a team
- * must not call it; meanwhile pool_enter gives no workers. Without workers it does nothing. */
+/* Ends and joins all workers; the next pool_enter makes new ones. Waits for teams to leave, so a thread that is in a
+ * team must not call it; meanwhile pool_enter gives no workers. Without workers it does nothing. */
 void fastnn_pool_stop(void);
 
 /* How many workers are alive. */
@@ -39,16 +39,17 @@ int64_t fastnn_pool_busy(void);
 
 #pragma GCC visibility push(hidden)
 
-/* Announces the caller as computing and gives it up to threads - 1 workers for itself; team->members says how many threads
- * that makes. A caller that computes alone gets what it asks for, more than there are CPUs if it says so. Beside other
- * callers it gets no more than fills the CPUs that this process may use. A worker that the system will not create is not
- * there. With threads <= 1 it costs an atomic addition. The workers take over the caller's floating-point mode (rounding,
- * subnormal numbers), so that they compute the same bits as it would. */
+/* Announces the caller as computing and gives it up to threads - 1 workers for itself; team->members says how many
+ * threads that makes. A caller that computes alone gets what it asks for, more than there are CPUs if it says so.
+ * Beside other callers it gets no more than fills the CPUs that this process may use. A worker that the system will
+ * not create is not there. With threads <= 1 it costs an atomic addition. The workers take over the caller's
+ * floating-point mode (rounding, subnormal numbers), so that they compute the same bits as it would. */
 void pool_enter(struct pool_team *team, int64_t threads);
 
-/* task(context, p) for each p in 0..parts-1, part p always on member p % members, the caller being member 0. Returns when
- * all are done; what the caller wrote before is seen by the parts, what the parts wrote is seen by the caller after. A task
- * must not use the team. After a fork in the thread that is in the team, the child's caller does all parts itself. */
+/* task(context, p) for each p in 0..parts-1, part p always on member p % members, the caller being member 0. Returns
+ * when all are done; what the caller wrote before is seen by the parts, what the parts wrote is seen by the caller
+ * after. A task must not use the team. After a fork in the thread that is in the team, the child's caller does all
+ * parts itself. */
 void pool_run(struct pool_team *team, pool_task task, void *context, int64_t parts);
 
 /* Gives the workers back. */

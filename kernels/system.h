@@ -63,13 +63,13 @@ static inline int current_cpu(void)
 #endif
 }
 
-/* Allows a worker the CPUs of the calling thread (`cpus`, written) except one, if there are enough for all members of its
- * team: whether that was done.
+/* Allows a worker the CPUs of the calling thread (`cpus`, written) except one, if there are enough for all members of
+ * its team: whether that was done.
  *
- * Linux in a virtual machine takes a sleeping CPU for one that the host has taken away, wakes a worker beside its caller,
- * and lets the two take turns there for milliseconds: after each sleep of 1 ms, 95% of the tasks ran on one of two CPUs. So
- * a worker is woken on another CPU than its caller's, and leaves it where it finds itself there: 1% then. The kernel may
- * move it again as soon as it runs. */
+ * Linux in a virtual machine takes a sleeping CPU for one that the host has taken away, wakes a worker beside its
+ * caller, and lets the two take turns there for milliseconds: after each sleep of 1 ms, 95% of the tasks ran on one
+ * of two CPUs. So a worker is woken on another CPU than its caller's, and leaves it where it finds itself there: 1%
+ * then. The kernel may move it again as soon as it runs. */
 static inline bool keep_off(pthread_t thread, int cpu, int64_t members, struct cpus *cpus)
 {
 #ifdef __linux__

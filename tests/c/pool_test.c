@@ -1,6 +1,6 @@
-/* Tests of kernels/pool.c: `pool_test <scenario>` returns 0, or says which claim failed and where. tests/test_pool.py builds
- * it, plainly and under sanitizers, with pthread_create renamed to create_thread in pool.c, so that a test can refuse
- * threads. */
+/* Tests of kernels/pool.c: `pool_test <scenario>` returns 0, or says which claim failed and where. tests/test_pool.py
+ * builds it, plainly and under sanitizers, with pthread_create renamed to create_thread in pool.c, so that a test can
+ * refuse threads. */
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <stdatomic.h>
@@ -133,7 +133,8 @@ static void places(void)
     pthread_t first[3];
     memcpy(first, job.who, sizeof first);
     CHECK(pthread_equal(first[0], pthread_self()));
-    CHECK(!pthread_equal(first[0], first[1]) && !pthread_equal(first[1], first[2]) && !pthread_equal(first[0], first[2]));
+    CHECK(!pthread_equal(first[0], first[1]) && !pthread_equal(first[0], first[2]));
+    CHECK(!pthread_equal(first[1], first[2]));
     for (int64_t run = 0; run < 100; run++) {
         check_step(&team, &job);
         for (int64_t part = 0; part < job.parts; part++) {
@@ -214,8 +215,8 @@ static void refused(void)
     CHECK(fastnn_pool_workers() == 5 && fastnn_pool_busy() == 0);
 }
 
-/* Pauses, and parts that take longer, of about the time after which a worker or the caller falls asleep: a wake-up that is
- * lost is a hang. */
+/* Pauses, and parts that take longer, of about the time after which a worker or the caller falls asleep: a wake-up
+ * that is lost is a hang. */
 static void sleeps(void)
 {
     struct job job = {.parts = 4};
@@ -442,8 +443,9 @@ int main(int argc, char **argv)
         const char *name;
         void (*run)(void);
     } scenarios[] = {
-        {"sums", sums}, {"places", places}, {"callers", callers}, {"limit", limit}, {"refused", refused},
-        {"sleeps", sleeps}, {"crowd", crowd}, {"idle", idle}, {"forks", forks}, {"stops", stops}, {"leaving", leaving}, {"modes", modes},
+        {"sums", sums}, {"places", places}, {"callers", callers}, {"limit", limit},
+        {"refused", refused}, {"sleeps", sleeps}, {"crowd", crowd}, {"idle", idle},
+        {"forks", forks}, {"stops", stops}, {"leaving", leaving}, {"modes", modes},
     };
     const char *name = argc > 1 ? argv[1] : "";
     if (strcmp(name, "start_stop") == 0) { /* rounds, and anything more if memory is not to be counted */
