@@ -17,7 +17,7 @@
 #include "system.h"
 
 #if defined(__SANITIZE_THREAD__) && !defined(__clang__) && __GNUC__ >= 11
-#pragma GCC diagnostic ignored "-Wtsan" /* fences order flags only; data is ordered by the numbers, which TSan follows */
+#pragma GCC diagnostic ignored "-Wtsan" /* fences order flags only; the numbers, which TSan follows, order data */
 #endif
 
 enum {
