@@ -36,10 +36,9 @@ import numpy as np
 import tolerances
 
 from bench import machine, native, report, timing
-from fastnn.kernels import OPERATIONS, Operation
+from fastnn.kernels import OPERATIONS, Operation, backends
 from fastnn.kernels.table import ArrayOperand
 
-DTYPES = ("float32", "float64")
 Array = np.ndarray[Any, Any]
 Arguments = dict[str, Any]
 Run = Callable[[int], None]
@@ -137,12 +136,13 @@ def main() -> int:
     if not entries:
         parser.error(f"-k {arguments.k!r}: no operation's name contains that: {', '.join(OPERATIONS)}")
     sets = native.kernel_sets(arguments.backend)
+    entries = [entry for entry in entries if all(backends.can_run(name, entry) for name in sets)]
     header = environment.header()
     print(environment.describe(header))
     rows = []
     for number, entry in enumerate(entries, 1):
         print(f"[{number}/{len(entries)}] {entry.name}", file=sys.stderr, flush=True)
-        for dtype in DTYPES:
+        for dtype in entry.dtypes:
             for cache, budget in budgets().items():
                 rows.append(measure(sets, entry, dtype, cache, budget, arguments.quick))
     print("\n" + table(rows, sets))

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pytest
 
-from fastnn.kernels import OPERATIONS
+from fastnn.kernels import OPERATIONS, cpu
 from fastnn.kernels.backends import backends
 
 Array = np.ndarray[Any, Any]
@@ -44,6 +45,16 @@ OTHER_SCALARS: dict[str, tuple[float | int, ...]] = {
 """What else it may be, each value in a branch or a magnitude of its own."""
 
 _POSITIVE = {"running_var", "inv_std", "exp_avg_sq", "square_avg", "sum"}
+
+
+def skip_unless_there(name: str, backend: str = "", dtype: str = "float32", isa: str = "") -> None:
+    """Skips a test of a kernel that there cannot be: the declaration knows another dtype only, or needs more than this
+    CPU, or the level, has."""
+    entry = OPERATIONS[name]
+    if dtype not in entry.dtypes:
+        pytest.skip(f"{name} is for {', '.join(entry.dtypes)}")
+    if backend != "reference" and entry.needs and not (entry.needs.startswith(isa) and cpu.has(entry.needs)):
+        pytest.skip(f"{name} needs {entry.needs}")
 
 
 def arguments(name: str, sizes: dict[str, int], dtype: Any, seed: int = 0) -> dict[str, Any]:

@@ -72,6 +72,7 @@ def test_kernel_stays_within_its_memory_and_agrees_with_its_reference(
     program: Program, name: str, by_outputs: bool, level: str, dtype: str
 ) -> None:
     needs(program, level)
+    cases.skip_unless_there(name, dtype=dtype, isa=level)
     entry, generator = OPERATIONS[name], np.random.default_rng([4, by_outputs, *name.encode()])
     for seed, sizes in enumerate(cases.shapes(name, generator, count=8)):
         arguments = drawn(name, dtype, sizes, generator)
@@ -103,6 +104,7 @@ def test_compiler_and_optimisation_decide_no_bit(
     program: Program, name: str, by_outputs: bool, level: str, dtype: str
 ) -> None:
     needs(program, level)
+    cases.skip_unless_there(name, dtype=dtype, isa=level)
     entry, generator = OPERATIONS[name], np.random.default_rng([5, by_outputs, *name.encode()])
     for seed, sizes in enumerate(cases.shapes(name, generator, count=4)):
         arguments = drawn(name, dtype, sizes, generator)

@@ -8,7 +8,7 @@ from importlib import util
 
 from .. import checks
 from . import cpu, native, objects
-from .table import Operation
+from .table import OPERATIONS, Operation
 
 NAMES = ("reference", "numba", "c")
 
@@ -21,8 +21,10 @@ def kernel_address(kernel_set: str, operation: str, dtype: str) -> int:
     """The address of an operation's kernel in a compiled set, for "float32" or "float64".
 
     An operation that has no C kernel is its Numba twin in the C set too: both have one calling convention and write the
-    same bits.
+    same bits. RuntimeError where the CPU lacks what the operation needs: no code is made that it could not run.
     """
+    if not can_run(kernel_set, OPERATIONS[operation]):
+        raise _needs_more(OPERATIONS[operation], kernel_set)
     return COMPILED[kernel_set](operation, dtype) or objects.address(operation, dtype)
 
 
@@ -55,7 +57,11 @@ def resolve_for(operation: Operation, backend: str) -> str:
         return kernel_set
     if backend == "auto":
         return "reference"
-    raise RuntimeError(
+    raise _needs_more(operation, backend)
+
+
+def _needs_more(operation: Operation, backend: str) -> RuntimeError:
+    return RuntimeError(
         f"{operation.name}(backend={backend!r}): not available: it needs a CPU with {operation.needs}, and the level "
         f"in use here is {cpu.isa()}"
     )
