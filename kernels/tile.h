@@ -21,6 +21,10 @@ enum { MAX_ROWS = 6, MAX_VECTORS = 2 };
 enum { WIDEST = 8 };
 /* Scalars that are strided in k touch a new page every step; blocks of k keep a block of them in L1. */
 enum { K_BLOCK = 256, K_BLOCK_FROM = 1000 };
+/* From so many terms on, and so many vectors' bytes in a row of B, blocks of k keep B in L2, whatever A's strides are. */
+enum { LONG_SUM = 2048, WIDE_ROW = 512 };
+/* Bytes of A that a column of tiles walks before the next column: they stay in L2. */
+enum { A_BYTES = 1 << 18 };
 
 /* How the derivative of an activation follows from its output h. */
 enum { NOTHING = 0, WHERE_POSITIVE = 1, QUADRATIC = 2 };
@@ -64,6 +68,7 @@ INLINE void tile(const Product *p, REAL *c, const REAL *a, const REAL *b, const 
             const V factor = splat(a[i * a_row]);
             EACH_VECTOR sums[i][j] = fmadd(factor, column[j], sums[i][j]);
         }
+        prefetch(a + LANES * (64 / VECTOR_BYTES)); /* strided scalars: those of the tiles below */
         a += a_k;
         b += b_k;
     }
@@ -154,7 +159,8 @@ static __attribute__((noinline, unused)) void covered(const Product *p)
     const int64_t rows = p->M / row_parts, taller = p->M % row_parts;
     /* Where h is C, partial sums would overwrite h before it is read. */
     const int in_place = p->derivative != NOTHING && p->h == p->c;
-    const int64_t block = p->K > K_BLOCK_FROM && p->a_k != 1 && !in_place ? K_BLOCK : p->K;
+    const int long_sum = p->K >= LONG_SUM && p->N * VECTOR_BYTES >= WIDE_ROW;
+    const int64_t block = p->K > K_BLOCK_FROM && (p->a_k != 1 || long_sum) && !in_place ? K_BLOCK : p->K;
     for (int64_t k = 0; k < p->K; k += block) {
         Product t = *p;
         t.K = least(block, p->K - k);
@@ -163,22 +169,26 @@ static __attribute__((noinline, unused)) void covered(const Product *p)
             t.floor = (REAL)-INFINITY;
             t.derivative = NOTHING;
         }
-        for (int64_t column = -wide_parts, n = 0; column < column_parts; column++) {
-            const int64_t width = column < 0 ? wide : vectors + (column < wider);
-            const REAL *const b = p->b + k * p->b_k + n * LANES, *const a = p->a + k * p->a_k;
-            REAL *const c = p->c + n * LANES;
-            const REAL *const h = p->h + n * LANES;
-            const int64_t m = taller * (rows + 1);
-            if (width > MAX_VECTORS) {
-                WIDE[p->M - 1](&t, c, a, b, h, 1);
-                n += width;
-                continue;
+        const int64_t together = A_BYTES / (MAX_ROWS * t.K * (int64_t)sizeof(REAL)) + 1;
+        for (int64_t row = 0; row < row_parts; row += together) {
+            const int64_t end = least(row + together, row_parts);
+            const int64_t tall = least(taller, end) - least(taller, row), m = row * rows + least(taller, row);
+            for (int64_t column = -wide_parts, n = 0, width; column < column_parts; column++, n += width) {
+                width = column < 0 ? wide : vectors + (column < wider);
+                const REAL *const b = p->b + k * p->b_k + n * LANES, *const a = p->a + k * p->a_k + m * p->a_row;
+                REAL *const c = p->c + m * p->c_row + n * LANES;
+                const REAL *const h = p->h + m * p->h_row + n * LANES;
+                if (width > MAX_VECTORS) {
+                    WIDE[p->M - 1](&t, c, a, b, h, 1);
+                    continue;
+                }
+                if (tall) {
+                    STRIPS[width - 1][rows](&t, c, a, b, h, tall);
+                }
+                const int64_t below = tall * (rows + 1);
+                STRIPS[width - 1][rows - 1](
+                    &t, c + below * p->c_row, a + below * p->a_row, b, h + below * p->h_row, end - row - tall);
             }
-            if (taller) {
-                STRIPS[width - 1][rows](&t, c, a, b, h, taller);
-            }
-            STRIPS[width - 1][rows - 1](&t, c + m * p->c_row, a + m * p->a_row, b, h + m * p->h_row, row_parts - taller);
-            n += width;
         }
     }
 }

@@ -18,9 +18,20 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .. import objects
-from ..cpu import vector_registers
+from ..cpu import vector_bytes, vector_registers
 from ..reference.dense import NOTHING, QUADRATIC, WHERE_POSITIVE
-from .simd import address, at, broadcast, fused_multiply_add, lanes, load_vector, store_vector, vector_of, vector_type
+from .simd import (
+    address,
+    at,
+    broadcast,
+    call_llvm,
+    fused_multiply_add,
+    lanes,
+    load_vector,
+    store_vector,
+    vector_of,
+    vector_type,
+)
 
 # 8 x 3 accumulators, 3 vectors of B and one broadcast fill 32 registers; 6 x 2 fill 16. 12 x 2 spills.
 MAX_ROWS, MAX_VECTORS = (8, 3) if vector_registers() == 32 else (6, 2)
@@ -29,6 +40,10 @@ MAX_ROWS, MAX_VECTORS = (8, 3) if vector_registers() == 32 else (6, 2)
 WIDE = (8, 8, 6, 6, 4, 4) if vector_registers() == 32 else (8, 4, 3, 2, 2, 2)
 # Scalars that are strided in k touch a new page every step; blocks of k keep a block of them in L1.
 K_BLOCK, K_BLOCK_FROM = 256, 1000
+# From so many terms on, and so many bytes in a row of B, blocks of k keep B in L2, whatever A's strides are.
+LONG_SUM, WIDE_ROW = 2048, 512
+# Bytes of A that a column of tiles walks before the next column: they stay in L2.
+A_BYTES = 1 << 18
 
 _I64 = ir.IntType(64)
 
@@ -75,7 +90,11 @@ def product(c, c_row, a, a_row, a_k, b, b_k, M, N, K, accumulate, floor, h, h_ro
     vectors, wider = (narrow // column_parts, narrow % column_parts) if column_parts else (0, 0)
     rows, taller = M // row_parts, M % row_parts
     in_place = derivative != NOTHING and address(h) == address(c)  # partial sums would overwrite h before it is read
-    block = K_BLOCK if K > K_BLOCK_FROM and a_k != 1 and not in_place else K
+    row_bytes = address(at(c, N * lane)) - address(c)
+    long_sum = K >= LONG_SUM and row_bytes >= WIDE_ROW
+    block = K_BLOCK if K > K_BLOCK_FROM and (a_k != 1 or long_sum) and not in_place else K
+    number_bytes = address(at(c, 1)) - address(c)
+    together = A_BYTES // (MAX_ROWS * block * number_bytes) + 1 if block > 0 else row_parts
     k = types.int64(0)
     while k < K:
         terms = min(block, K - k)
@@ -83,21 +102,24 @@ def product(c, c_row, a, a_row, a_k, b, b_k, M, N, K, accumulate, floor, h, h_ro
         start = accumulate != 0 or k > 0
         tile_floor = floor if last else -np.inf
         tile_derivative = derivative if last else NOTHING
-        n = types.int64(0)
-        for column_part in range(-wide_parts, column_parts):
-            width = wide if column_part < 0 else vectors + (1 if column_part < wider else 0)
-            b_tile = at(b, k * b_k + n * lane)
-            m = types.int64(0)
-            for lower in range(2):
-                height, count = (rows, row_parts - taller) if lower else (rows + 1, taller)
-                if count > 0:
-                    strip(
-                        at(c, m * c_row + n * lane), c_row, at(a, m * a_row + k * a_k), a_row, a_k, b_tile, b_k,
-                        height, width, count, terms,
-                        start, tile_floor, at(h, m * h_row + n * lane), h_row, tile_derivative, c0, c1, c2,
-                    )  # fmt: skip
-                m += height * count
-            n += width
+        for row_part in range(0, row_parts, together):
+            end = min(row_part + together, row_parts)
+            tall = min(taller, end) - min(taller, row_part)
+            n = types.int64(0)
+            for column_part in range(-wide_parts, column_parts):
+                width = wide if column_part < 0 else vectors + (1 if column_part < wider else 0)
+                b_tile = at(b, k * b_k + n * lane)
+                m = row_part * rows + min(taller, row_part)
+                for lower in range(2):
+                    height, count = (rows, end - row_part - tall) if lower else (rows + 1, tall)
+                    if count > 0:
+                        strip(
+                            at(c, m * c_row + n * lane), c_row, at(a, m * a_row + k * a_k), a_row, a_k, b_tile, b_k,
+                            height, width, count, terms,
+                            start, tile_floor, at(h, m * h_row + n * lane), h_row, tile_derivative, c0, c1, c2,
+                        )  # fmt: skip
+                    m += height * count
+                n += width
         k += terms
 
 
@@ -224,6 +246,8 @@ class _Tile:
         places = [builder.gep(b_place, [_int(v * lanes)]) for v in range(self.vectors)]
         columns = [load_vector(builder, place, self.vector) for place in places]
         added = []
+        below = builder.gep(a_rows[0], [builder.add(a_offset, _int(lanes * 64 // vector_bytes()))])
+        _prefetch(builder, below)  # strided scalars: those of the tiles below
         for row, row_sums in enumerate(sums):
             scalar = builder.load(builder.gep(a_rows[row], [a_offset]))
             factor = broadcast(builder, scalar, self.vector)
@@ -286,6 +310,13 @@ class _Tile:
             ]
         )
         builder.position_at_end(done)
+
+
+def _prefetch(builder: Any, pointer: Any) -> None:
+    """Asks for the cache line of a pointer."""
+    byte = builder.bitcast(pointer, ir.IntType(8).as_pointer())
+    flags = [ir.Constant(ir.IntType(32), flag) for flag in (0, 3, 1)]  # for reading, into all levels, data
+    call_llvm(builder, "llvm.prefetch.p0", ir.VoidType(), byte, *flags)
 
 
 def _forbid_unrolling(module: Any, branch: Any) -> None:
