@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 
+_TERMS_IN_PLACE = 1000  # beyond, kernels cut the sums of a product into blocks, unless they work in place
+
+
 class Layer:
     """What every layer answers; the defaults are those of a layer without parameters that keeps its width."""
 
@@ -133,8 +136,9 @@ class Dense(Layer):
         if not builder.input_gradient_needed:
             return None
         slope, operation = x.derivative, self._product(builder, "backward_input", x)
-        # A fused derivative may read each number of x just before the gradient replaces it.
-        dx = x.data if slope and OPERATIONS[operation].in_place else builder.gradient_of(x)
+        # A fused derivative may read each number of x just before the gradient replaces it; long sums come in blocks.
+        in_place = slope and OPERATIONS[operation].in_place and self.units <= _TERMS_IN_PLACE
+        dx = x.data if in_place else builder.gradient_of(x)
         builder.call(
             operation,
             f"d{x.name} = W{builder.layer}^T {dy.name}{f' * act_prime({x.name})' if slope else ''}",
