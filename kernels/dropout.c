@@ -18,9 +18,11 @@ INLINE void scale_kept(Matrix out, Matrix x, int64_t features, int64_t rows, int
     for (int64_t f = 0; f < features; f++) {
         const VU32 feature = hash32((columns * 0 + (uint32_t)(first + f)) ^ (uint32_t)key);
         for (int64_t b = 0; b < rows; b += LANES) {
-            const V32 kept = (V32)(hash32(feature + (columns + (uint32_t)b)) < (uint32_t)threshold);
+            /* compared as wide as the lanes, where 32 bits without a sign fit into 64 with one */
+            const VU bits32 = widened_unsigned(hash32(feature + (columns + (uint32_t)b)));
+            const VI kept = (VI)(bits32 < (UINT)(uint32_t)threshold);
             const V value = load(row_of(x, f) + b) * (REAL)scale;
-            store(row_of(out, f) + b, choose(widened(kept), value, (V){0}));
+            store(row_of(out, f) + b, choose(kept, value, (V){0}));
         }
     }
 }

@@ -2,10 +2,19 @@
  * Reference: fastnn/kernels/reference/normalization.py */
 #include "kernel.h"
 
+/* Sums run in a group of vectors side by side, the rest in one: a single chain of additions would wait for each. */
+
 INLINE REAL sum_of(const REAL *x, int64_t rows)
 {
-    V total = {0};
-    for (int64_t b = 0; b < rows; b += LANES) {
+    V totals[GROUP] = {{0}};
+    int64_t b = 0;
+    for (; b + GROUP * LANES <= rows; b += GROUP * LANES) {
+        for (int i = 0; i < GROUP; i++) {
+            totals[i] += load(x + b + i * LANES);
+        }
+    }
+    V total = sum_of_group(totals);
+    for (; b < rows; b += LANES) {
         total += choose(lanes_below(rows - b), load(x + b), (V){0});
     }
     return horizontal_sum(total);
@@ -13,8 +22,16 @@ INLINE REAL sum_of(const REAL *x, int64_t rows)
 
 INLINE REAL sum_of_squares(const REAL *x, REAL mean, int64_t rows)
 {
-    V total = {0};
-    for (int64_t b = 0; b < rows; b += LANES) {
+    V totals[GROUP] = {{0}};
+    int64_t b = 0;
+    for (; b + GROUP * LANES <= rows; b += GROUP * LANES) {
+        for (int i = 0; i < GROUP; i++) {
+            const V centred = load(x + b + i * LANES) - mean;
+            totals[i] = fmadd(centred, centred, totals[i]);
+        }
+    }
+    V total = sum_of_group(totals);
+    for (; b < rows; b += LANES) {
         const V centred = choose(lanes_below(rows - b), load(x + b) - mean, (V){0});
         total = fmadd(centred, centred, total);
     }
@@ -73,8 +90,17 @@ KERNEL(batch_norm_backward)
     const double rows = (double)B;
     for (int64_t f = 0; f < F; f++) {
         const REAL *row = row_of(x, f), *grad = row_of(dy, f);
-        V total = {0}, product = {0};
-        for (int64_t b = 0; b < B; b += LANES) {
+        V totals[GROUP] = {{0}}, products[GROUP] = {{0}};
+        int64_t b = 0;
+        for (; b + GROUP * LANES <= B; b += GROUP * LANES) {
+            for (int i = 0; i < GROUP; i++) {
+                const V g = load(grad + b + i * LANES);
+                totals[i] += g;
+                products[i] = fmadd(g, (load(row + b + i * LANES) - mean[f]) * inv_std[f], products[i]);
+            }
+        }
+        V total = sum_of_group(totals), product = sum_of_group(products);
+        for (; b < B; b += LANES) {
             const VI valid = lanes_below(B - b);
             const V g = choose(valid, load(grad + b), (V){0});
             total += g;
@@ -86,7 +112,7 @@ KERNEL(batch_norm_backward)
         const REAL slope = gamma[f] * inv_std[f];
         const REAL from_beta = (REAL)((double)dbeta[f] / rows);
         const REAL from_gamma = (REAL)((double)dgamma[f] / rows * (double)inv_std[f]);
-        for (int64_t b = 0; b < B; b += LANES) {
+        for (b = 0; b < B; b += LANES) {
             const V centred = load(row + b) - mean[f];
             store(row_of(dx, f) + b, (load(grad + b) - from_beta - centred * from_gamma) * slope);
         }

@@ -1,6 +1,6 @@
 /* exp, log, tanh and sigmoid on vectors: the C twin of fastnn/kernels/numba/vecmath.py, operation by operation, with
- * the same constants and therefore the same bits. The bounds are stated and tested there; coefficients are minimax fits,
- * printed by `python -m bench.minimax`. */
+ * the same constants and therefore the same bits. The bounds are stated and tested there; coefficients are minimax
+ * fits, printed by `python -m bench.minimax`. */
 #ifndef FASTNN_VECMATH_H
 #define FASTNN_VECMATH_H
 
@@ -186,7 +186,8 @@ INLINE void log1p_unit_of(V *x, const int count)
 
 /* With a = |x| and the sign put back: a + a**3 P(a**2) where a is small, else 1 - 2 / (e**2a + 1), where an error of
  * the quotient counts less than half. Both are a polynomial, times something, plus something: one chain with operands
- * chosen by size. e**2a = 2**n 2**f; the argument is reduced with log2(e) rounded, which suffices for exponents so small. */
+ * chosen by size. e**2a = 2**n 2**f; the argument is reduced with log2(e) rounded, which suffices for exponents so
+ * small. */
 INLINE void tanh_of(V *x, const int count)
 {
     const V magic = splat(ROUND_MAGIC), rate = splat((REAL)2.8853900817779268147);

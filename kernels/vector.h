@@ -169,7 +169,21 @@ INLINE V to_float(VI a)
 /* 32-bit integers as integers as wide as the lanes, the sign copied in. */
 INLINE VI widened(V32 a)
 {
+#if VECTOR_BYTES == 64 && !defined(REAL_IS_FLOAT)
+    return (VI)_mm512_cvtepi32_epi64((__m256i)a); /* GCC 12 makes two halves of it and joins them */
+#else
     return __builtin_convertvector(a, VI);
+#endif
+}
+
+/* The same for integers without a sign. */
+INLINE VU widened_unsigned(VU32 a)
+{
+#if VECTOR_BYTES == 64 && !defined(REAL_IS_FLOAT)
+    return (VU)_mm512_cvtepu32_epi64((__m256i)a);
+#else
+    return __builtin_convertvector(a, VU);
+#endif
 }
 
 /* 0, 1, 2 ... */
@@ -209,6 +223,17 @@ INLINE REAL horizontal_sum(V a)
         a += shuffle(a, a, widened(lane_numbers()) + count);
     }
     return a[0];
+}
+
+/* The sum of a group's vectors: halves added, as in horizontal_sum. */
+INLINE V sum_of_group(V *value)
+{
+    for (int count = GROUP / 2; count >= 1; count /= 2) {
+        for (int i = 0; i < count; i++) {
+            value[i] += value[i + count];
+        }
+    }
+    return value[0];
 }
 
 /* out[j, i] = x[i, j] for a square block of one vector each way.

@@ -1,25 +1,54 @@
-"""Batch normalisation: a feature is a contiguous row, its sums run along it."""
+"""Batch normalisation: a feature is a contiguous row, its sums run along it.
+
+Sums run in a group of vectors side by side, the rest in one: a single chain of additions would wait for each.
+"""
 
 import math
 
 from numba import njit
 
 from .entry import kernel
-from .simd import at, fma, horizontal_sum, lanes, lanes_below, load, select, splat, store
+from .simd import (
+    at,
+    fma,
+    group,
+    horizontal_sum,
+    lanes,
+    lanes_below,
+    load,
+    load_group,
+    select,
+    splat_group,
+    store,
+    sum_of_group,
+)
+
+
+@njit(error_model="numpy")
+def _grouped(x, rows):
+    """How many rows whole groups of vectors hold."""
+    return rows // (group(x) * lanes(x)) * (group(x) * lanes(x))
 
 
 @njit(error_model="numpy")
 def _sum(x, rows):
-    total = splat(x, 0.0)
-    for b in range(0, rows, lanes(x)):
+    grouped, totals = _grouped(x, rows), splat_group(x, 0.0)
+    for b in range(0, grouped, group(x) * lanes(x)):
+        totals = totals + load_group(x, b, lanes(x))
+    total = sum_of_group(totals)
+    for b in range(grouped, rows, lanes(x)):
         total = total + select(lanes_below(x, rows - b), load(x, b), 0.0)
     return horizontal_sum(total)
 
 
 @njit(error_model="numpy")
 def _sum_of_squares(x, mean, rows):
-    total = splat(x, 0.0)
-    for b in range(0, rows, lanes(x)):
+    grouped, totals = _grouped(x, rows), splat_group(x, 0.0)
+    for b in range(0, grouped, group(x) * lanes(x)):
+        wide = load_group(x, b, lanes(x)) - mean
+        totals = fma(wide, wide, totals)
+    total = sum_of_group(totals)
+    for b in range(grouped, rows, lanes(x)):
         centred = select(lanes_below(x, rows - b), load(x, b) - mean, 0.0)
         total = fma(centred, centred, total)
     return horizontal_sum(total)
@@ -55,8 +84,13 @@ def batch_norm_inference(y, x, gamma, beta, running_mean, running_var, F, B, eps
 def batch_norm_backward(dx, dgamma, dbeta, dy, x, gamma, mean, inv_std, F, B):
     for f in range(F):
         row, grad, out = at(x.data, f * x.stride0), at(dy.data, f * dy.stride0), at(dx.data, f * dx.stride0)
-        total, product = splat(row, 0.0), splat(row, 0.0)
-        for b in range(0, B, lanes(row)):
+        grouped, totals, products = _grouped(row, B), splat_group(row, 0.0), splat_group(row, 0.0)
+        for b in range(0, grouped, group(row) * lanes(row)):
+            wide = load_group(grad, b, lanes(row))
+            totals = totals + wide
+            products = fma(wide, (load_group(row, b, lanes(row)) - mean[f]) * inv_std[f], products)
+        total, product = sum_of_group(totals), sum_of_group(products)
+        for b in range(grouped, B, lanes(row)):
             valid = lanes_below(row, B - b)
             g = select(valid, load(grad, b), 0.0)
             total = total + g

@@ -112,7 +112,8 @@ def _element_bytes(vector: ir.VectorType) -> int:
     return {"float": 4, "double": 8, "i32": 4, "i64": 8}[str(vector.element)]
 
 
-def _lanes_below(builder: Any, count: Any, lanes: int) -> Any:
+def lanes_below_vector(builder: Any, count: Any, lanes: int) -> Any:
+    """The mask of the first `count` lanes."""
     numbers = ir.Constant(ir.VectorType(_I32, lanes), list(range(lanes)))
     limit = broadcast(builder, builder.trunc(count, _I32), ir.VectorType(_I32, lanes))
     return builder.icmp_signed("<", numbers, limit)
@@ -258,11 +259,6 @@ def store(typingctx, p, i, value):
 # Groups: several independent vectors as one wide value, whose operations LLVM puts side by side.
 
 
-def _group_of(dtype: Any) -> Vector:
-    vector = vector_of(dtype)
-    return Vector(dtype, vector.lanes * group_size())
-
-
 def _halves(builder: Any, value: Any) -> list[Any]:
     """The two halves of a vector."""
     half = value.type.count // 2
@@ -294,47 +290,74 @@ def group(typingctx, p):
     return types.int64(p), lambda context, builder, sig, args: ir.Constant(_I64, group_size())
 
 
-@intrinsic
-def load_group(typingctx, p, i, stride):
-    """The vectors that begin at p[i], p[i + stride] and so on."""
+def _load_several(p: Any, count: int) -> tuple[Any, Callable[..., Any]]:
+    vector = vector_of(p.dtype)
 
-    def emit(context, builder, sig, args):
-        llvm, places = vector_type(vector_of(p.dtype)), _places(builder, args[1], args[2])
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        llvm, places = vector_type(vector), _places(builder, args[1], args[2], count)
         return _joined(builder, [load_vector(builder, builder.gep(args[0], [place]), llvm) for place in places])
 
-    return _group_of(p.dtype)(p, types.int64, types.int64), emit
+    return Vector(p.dtype, vector.lanes * count)(p, types.int64, types.int64), emit
 
 
-@intrinsic
-def store_group(typingctx, p, i, stride, value):
-    """Puts a group's vectors there."""
-
-    def emit(context, builder, sig, args):
-        places = _places(builder, args[1], args[2])
-        for place, part in zip(places, _parts(builder, args[3], group_size()), strict=True):
+def _store_several(p: Any, value: Any, count: int) -> tuple[Any, Callable[..., Any]]:
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        places = _places(builder, args[1], args[2], count)
+        for place, part in zip(places, _parts(builder, args[3], count), strict=True):
             store_vector(builder, part, builder.gep(args[0], [place]))
         return context.get_dummy_value()
 
     return types.void(p, types.int64, types.int64, value), emit
 
 
-def _places(builder: Any, i: Any, stride: Any) -> list[Any]:
-    return [builder.add(i, builder.mul(stride, ir.Constant(_I64, k))) for k in range(group_size())]
+def _places(builder: Any, i: Any, stride: Any, count: int) -> list[Any]:
+    return [builder.add(i, builder.mul(stride, ir.Constant(_I64, k))) for k in range(count)]
 
 
 @intrinsic
-def repeated(typingctx, a):
-    """A group each of whose vectors is a."""
+def load_group(typingctx, p, i, stride):
+    """The vectors that begin at p[i], p[i + stride] and so on."""
+    return _load_several(p, group_size())
+
+
+@intrinsic
+def store_group(typingctx, p, i, stride, value):
+    """Puts a group's vectors there."""
+    return _store_several(p, value, group_size())
+
+
+@intrinsic
+def splat_group(typingctx, p, scalar):
+    """A group of vectors of p's dtype with the scalar in every lane."""
+    value = Vector(p.dtype, vector_of(p.dtype).lanes * group_size())
 
     def emit(context, builder, sig, args):
-        return _joined(builder, [args[0]] * group_size())
+        return _as_vector(context, builder, args[1], scalar, value)
 
-    return Vector(a.dtype, a.lanes * group_size())(a), emit
+    return value(p, scalar), emit
+
+
+@intrinsic
+def load_pair(typingctx, p, i, stride):
+    """The two vectors that begin at p[i] and p[i + stride]."""
+    return _load_several(p, 2)
+
+
+@intrinsic
+def store_pair(typingctx, p, i, stride, value):
+    """Puts a pair's vectors there."""
+    return _store_several(p, value, 2)
+
+
+@intrinsic
+def pair_of(typingctx, a):
+    """A pair both of whose vectors are a."""
+    return Vector(a.dtype, a.lanes * 2)(a), lambda context, builder, sig, args: _joined(builder, [args[0]] * 2)
 
 
 @intrinsic
 def sum_of_group(typingctx, a):
-    """The sum of a group's vectors: halves added, as in horizontal_sum."""
+    """The sum of the vectors of a group or a pair: halves added, as in horizontal_sum."""
     vector = vector_of(a.dtype)
 
     def emit(context, builder, sig, args):
@@ -434,7 +457,7 @@ def lanes_below(typingctx, p, count):
     size = vector_of(p.dtype).lanes
 
     def emit(context, builder, sig, args):
-        return _lanes_below(builder, args[1], size)
+        return lanes_below_vector(builder, args[1], size)
 
     return Vector(types.boolean, size)(p, types.int64), emit
 
