@@ -14,6 +14,7 @@ import numpy as np
 
 from . import checks
 from .losses import Loss
+from .plan.prepared import UNWRITTEN, stepper
 from .plan.program import Program
 from .plan.runner import Column, Passes, PerPass, Window
 from .steps import Steps, by_step, full_batch, mini_batches, repeated
@@ -27,6 +28,7 @@ _FIRST_PASSES = 1  # of a program whose speed is not known yet
 _GATHERED_AT_ONCE = 64  # tiles of a full batch, between which Ctrl-C arrives
 # How many steps are prepared ahead where they are made one by one: after something came between, growing by, at most.
 _AHEAD_FIRST, _AHEAD_GROWS, _AHEAD = 16, 16, 4096
+_PAUSE = 1e-4  # seconds, between attempts to make a step while another thread makes one
 _PARTS, _PARTS_BYTES = 8, 2**28  # of the gradients of a full batch: as many threads share it; no more memory than this
 _KEPT_BYTES = 2**30  # a full batch larger than this is gathered anew in every step
 
@@ -77,7 +79,7 @@ class Bound:
         that is not finite raises NonFiniteLoss in place of being given. `order` is copied.
         """
         program = self._trainer.program(self._trainer.batch_size)
-        return self._stepby_step(program, self._mini_batches(program, order, copy=True))
+        return self._step_by_step(program, self._mini_batches(program, order, copy=True))
 
     def run_full(self, steps: int) -> Array:
         """Trains for that many steps, each on all rows, and returns their losses, (steps,) float64.
@@ -117,34 +119,27 @@ class Bound:
         flat = rows_of_order.flatten() if copy else rows_of_order.ravel()
         return mini_batches(program, flat, batch_size)
 
-    def _stepby_step(self, program: Program, steps: Steps) -> Iterator[float]:
+    def _step_by_step(self, program: Program, steps: Steps) -> Iterator[float]:
         """Runs one pass after the other. Passes ahead are prepared, as long as nothing comes between."""
         trainer, total = self._trainer, len(steps.starts)
-        losses = np.full(total, -1).view(np.float64)  # bits that no kernel writes: the step has not been made
-        values = memoryview(losses)  # type: ignore[arg-type]
-        index, end, count, ahead = 0, 0, 0, _AHEAD_FIRST
-        try:
-            while index < total:
-                ahead = min(_AHEAD_GROWS * ahead, _AHEAD) if index == end else _AHEAD_FIRST
-                own = slice(index, min(index + ahead, total))
-                end, count, lr = own.stop, trainer.step_count, trainer.lr
-                run = program.runner.prepare(self._passes(program, steps, own, losses, True)).run
-                for place in range(own.stop - own.start):
-                    trainer.abandon_step()
-                    program.gathered = None
-                    run(place, 1)
-                    trainer.step_count = count = count + 1
-                    loss = values[index]
-                    index += 1
-                    if not -math.inf < loss < math.inf:
-                        raise NonFiniteLoss(index - 1, losses[:index].copy())
-                    yield loss
-                    if trainer.step_count != count or trainer.lr != lr:
-                        break  # what lies ahead was prepared for others
-        except BaseException:
-            if index < total and losses[index : index + 1].view(np.int64)[0] != -1:
-                trainer.step_count = count + 1  # Ctrl-C came when the step had been made, but not been counted
-            raise
+        losses = np.full(total, UNWRITTEN).view(np.float64)
+        index, end, ahead = 0, 0, _AHEAD_FIRST
+        while index < total:
+            ahead = min(_AHEAD_GROWS * ahead, _AHEAD) if index == end else _AHEAD_FIRST
+            own = slice(index, min(index + ahead, total))
+            end = own.stop
+            trainer.abandon_step()
+            program.gathered = None  # the first batch is overwritten
+            expected = trainer.progress.cells.copy()
+            prepared = program.runner.prepare(self._passes(program, steps, own, losses, training=True))
+            stretch = stepper(prepared, trainer.progress, expected, losses[own])
+            for loss in iter(stretch.next, math.inf):  # noqa: UP028 - `yield from` would not hear Ctrl-C
+                yield loss
+            index = own.start + stretch.made
+            if index == own.start:
+                time.sleep(_PAUSE)  # another thread is at work in the workspace
+            elif not math.isfinite(losses[index - 1]):
+                raise NonFiniteLoss(index - 1, losses[:index].copy())
 
     def _tiles(self) -> tuple[Array, Array]:
         """Where each pass of a full batch starts, and how many rows it takes."""
@@ -168,6 +163,7 @@ class Bound:
         if program.gathered is self._token:
             return
         program.gathered = None
+        self._trainer.abandon_step()  # steps that go on afterwards overwrite the first batch
         for first in range(0, len(starts), _GATHERED_AT_ONCE):
             own = slice(first, first + _GATHERED_AT_ONCE)
             given: dict[str, Column] = {"X": self._X, "y": self._y, "order": Window(self._all_rows, starts[own])}

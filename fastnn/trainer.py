@@ -19,6 +19,7 @@ from .optimizers import Optimizer, get_optimizer
 from .plan.arena import Parameters, aligned_zeros, padded_matrix
 from .plan.compiler import compile_training, tile_rows
 from .plan.plan import Plan
+from .plan.prepared import Progress
 from .plan.program import Program
 from .plan.runner import Column, Passes, PerPass
 from .randomness import step_keys
@@ -50,6 +51,7 @@ class _Forward:
     program: Program
     rows: int
     keys: Mapping[str, Column]
+    generation: int
 
 
 class Trainer:
@@ -80,11 +82,10 @@ class Trainer:
         self.backend = backends.resolve(backend)
         backends.check_threads(self.threads, self.backend)
         self.precision = backends.check_precision(precision, str(model.dtype), self.backend)
-        self._lr = self.optimizer.lr
-        self.step_count = 0
+        self.progress = Progress(self.optimizer.lr)
         self._programs: dict[tuple[bool, int, int, int], Program] = {}
         self._forward: _Forward | None = None  # what backward() may use, once
-        self._differentiated: Program | None = None  # whose gradients step() may use, once
+        self._differentiated: tuple[Program, int] | None = None  # whose gradients step() may use, and when
         parameters = model.parameters
         self._arenas = {
             "parameters": parameters.arena,
@@ -99,16 +100,25 @@ class Trainer:
         made_from = (
             self.model, self.loss, self.optimizer, self.batch_size, self.threads, self.backend, self.precision
         )  # fmt: skip
-        return _copied, (*made_from, self._lr, self.step_count, moments)
+        return _copied, (*made_from, self.lr, self.step_count, moments)
 
     @property
     def lr(self) -> float:
         """The learning rate of the steps to come."""
-        return self._lr
+        return self.progress.lr
 
     @lr.setter
     def lr(self, value: float) -> None:
-        self._lr = checks.number("Trainer", "lr", value, minimum=0.0)
+        self.progress.lr = checks.number("Trainer", "lr", value, minimum=0.0)
+
+    @property
+    def step_count(self) -> int:
+        """The steps made since the beginning or the last `reset`."""
+        return self.progress.step_count
+
+    @step_count.setter
+    def step_count(self, value: int) -> None:
+        self.progress.step_count = checks.integer("Trainer", "step_count", value, minimum=0)
 
     @property
     def plan(self) -> Plan:
@@ -198,7 +208,7 @@ class Trainer:
         self.abandon_step()
         self._one_pass(program, "gather", "forward", rows, {"X": data, "order": np.arange(rows), **keys})
         self._one_pass(program, "output", "output", rows, {"outputs": out})
-        self._forward = _Forward(program, rows, keys)
+        self._forward = _Forward(program, rows, keys, self.progress.generation)
         return out.copy()
 
     def backward(self, doutputs: Any) -> None:
@@ -207,7 +217,7 @@ class Trainer:
         They are in `gradients` afterwards, and `step` uses them.
         """
         last = self._forward
-        if last is None:
+        if last is None or last.generation != self.progress.generation:
             raise RuntimeError("backward(): call forward() first; each forward() serves one backward()")
         outputs, dtype = self.model.parameters.outputs, self.model.dtype
         given = checks.targets(doutputs, outputs, dtype, "doutputs", allow_nonfinite=True)
@@ -217,20 +227,22 @@ class Trainer:
         copy[...] = given
         self.abandon_step()
         self._one_pass(last.program, "loss", "backward", last.rows, {"doutputs": copy, "accumulate": 0, **last.keys})
-        self._differentiated = last.program
+        self._differentiated = last.program, self.progress.generation
 
     def step(self) -> None:
         """One optimizer update with the gradients of the last `backward`, which serves one step."""
-        program = self._differentiated
-        if program is None:
+        program, generation = self._differentiated or (None, -1)
+        if program is None or generation != self.progress.generation:
             raise RuntimeError("step(): call backward() first; each backward() serves one step()")
-        scalars = per_step(self.optimizer.scalars(np.array([self.step_count + 1.0]), self._lr), np.zeros(1, np.int64))
+        scalars = per_step(self.optimizer.scalars(np.array([self.step_count + 1.0]), self.lr), np.zeros(1, np.int64))
         self.abandon_step()
         self._one_pass(program, "update", "update", 0, scalars)
         self.step_count += 1
 
     def abandon_step(self) -> None:
-        """Whatever `forward` and `backward` have prepared is not used any more."""
+        """Whatever `forward`, `backward` and `Bound.steps` have prepared is not used any more. Steps that native code
+        makes one by one say so in `progress` alone."""
+        self.progress.generation += 1
         self._forward, self._differentiated = None, None
 
     # Plans.
@@ -281,7 +293,7 @@ def _copied(
 ) -> Trainer:  # fmt: skip
     """What a copied or unpickled trainer is made by."""
     trainer = Trainer(model, loss, optimizer, batch_size, threads, backend, precision)
-    trainer._lr, trainer.step_count = lr, step_count
+    trainer.lr, trainer.step_count = lr, step_count
     for name, moment in moments.items():
         trainer._arenas[name][...] = moment
     return trainer

@@ -36,7 +36,7 @@
 
 /* The number of this contract. It counts up with every change to what is declared here or to the words of a kernel, in
  * fastnn/kernels/native.py too: a library of another number is refused, not called. */
-#define FASTNN_CONTRACT 3
+#define FASTNN_CONTRACT 4
 
 /* The level of vector instructions that this CPU has and the library was built with: "avx512", "avx2" or "baseline". */
 const char *fastnn_best_isa(void);
@@ -50,6 +50,29 @@ int64_t fastnn_address(const char *library, const char *name);
 /* The native loop: see run.c. */
 void fastnn_run(int64_t *words, const int64_t *kernels, const int64_t *starts, const int64_t *places, int64_t columns,
                 const int64_t *table, int64_t passes);
+
+/* Passes made ready: what fastnn_run takes, the workspace they share with others, and where steps one by one have got
+ * to. Python (fastnn/plan/prepared.py) and Numba (fastnn/kernels/numba/loop.py) know the members by their order; each
+ * takes eight bytes. */
+typedef struct {
+    int64_t *words;
+    const int64_t *kernels, *starts, *places;
+    int64_t columns;
+    const int64_t *table;
+    int64_t *busy;         /* 1 while a pass runs in the workspace */
+    int64_t *trainer;      /* its generation, its step count, the bits of its learning rate */
+    const double *losses;  /* of the passes, one after the other */
+    int64_t next, end;     /* the pass that comes next, and how many there are */
+    int64_t generation, step_count, lr; /* the trainer's as the next pass expects them */
+} fastnn_passes;
+
+/* Runs passes first .. first + count - 1 and returns 1; 0 if another thread is at work in the workspace: none has run. */
+int64_t fastnn_run_some(const fastnn_passes *passes, int64_t first, int64_t count);
+
+/* Runs the next pass, a training step, counts it in the trainer and returns its loss. +infinity says that the caller has
+ * to look: the loss is not finite, or nothing was run, as no pass is left, the trainer is not as the pass expects it, or
+ * another thread is at work in the workspace. */
+double fastnn_next(fastnn_passes *passes);
 
 /* How one call is cut among threads: along an axis that no sum runs along, at multiples of `granule`. Numbers called a
  * place are indices into the words of the call. */

@@ -12,6 +12,7 @@
  *     runs the kernel on a part of the arrays. No sum runs along such an axis. */
 #include "fastnn.h"
 
+#include <math.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -50,6 +51,55 @@ void fastnn_run(int64_t *words, const int64_t *kernels, const int64_t *starts, c
             kernel_at(kernels[q])(words + starts[q]);
         }
     }
+}
+
+/* Passes made ready. */
+
+/* The workspace serves one thread at a time. Nobody waits here: the caller is Python, which can sleep meanwhile. */
+static int acquire(int64_t *busy)
+{
+    return __atomic_exchange_n(busy, 1, __ATOMIC_ACQUIRE) == 0;
+}
+
+static void release(int64_t *busy)
+{
+    __atomic_store_n(busy, 0, __ATOMIC_RELEASE);
+}
+
+static void run_some(const fastnn_passes *passes, int64_t first, int64_t count)
+{
+    fastnn_run(passes->words, passes->kernels, passes->starts, passes->places, passes->columns,
+               passes->table + first * (2 + passes->columns), count);
+}
+
+int64_t fastnn_run_some(const fastnn_passes *passes, int64_t first, int64_t count)
+{
+    if (!acquire(passes->busy)) {
+        return 0;
+    }
+    run_some(passes, first, count);
+    release(passes->busy);
+    return 1;
+}
+
+enum { GENERATION, STEP_COUNT, LR }; /* cells of a trainer */
+
+double fastnn_next(fastnn_passes *passes)
+{
+    int64_t *trainer = passes->trainer;
+    double loss = INFINITY;
+    if (!acquire(passes->busy)) {
+        return loss;
+    }
+    if (passes->next < passes->end && trainer[GENERATION] == passes->generation &&
+        trainer[STEP_COUNT] == passes->step_count && trainer[LR] == passes->lr) {
+        run_some(passes, passes->next, 1);
+        loss = passes->losses[passes->next++];
+        passes->generation++, passes->step_count++;
+        trainer[GENERATION]++, trainer[STEP_COUNT]++;
+    }
+    release(passes->busy);
+    return isfinite(loss) ? loss : INFINITY;
 }
 
 /* One call among several threads. */

@@ -209,7 +209,8 @@ def test_a_step_allocates_nothing_but_its_row_of_the_table():
 def test_kernels_call_nothing_that_could_allocate_raise_or_print():
     entries = [entry for entry in OPERATIONS.values() if backends.can_run("numba", entry)]
     kernels = [(entry.name, dtype) for entry in entries for dtype in entry.dtypes]
-    for name, dtype in [*kernels, ("product", "float32"), ("product", "float64"), ("loop", "int64")]:
+    loop = [("run_some", "int64"), ("next_step", "int64")]
+    for name, dtype in [*kernels, ("product", "float32"), ("product", "float64"), *loop]:
         needs, code = objects._cached(name, dtype) or objects._compile(name, dtype)
         assert set(needs) <= {"product", "product_bf16"}
         for forbidden in (b"NRT_", b"malloc", b"Py", b"printf", b"numba_"):

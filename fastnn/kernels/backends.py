@@ -5,6 +5,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import util
+from typing import Any
 
 from .. import checks
 from . import cpu, native, objects
@@ -67,12 +68,18 @@ def _needs_more(operation: Operation, backend: str) -> RuntimeError:
     )
 
 
-def native_loop(kernel_set: str) -> Callable[..., None]:
-    """The loop that runs a plan, of a compiled set: called with addresses and sizes, see kernels/run.c and loop.py."""
+def native_loop(kernel_set: str) -> native.Loop:
+    """The loop that runs a plan, of a compiled set."""
     if kernel_set == "c":
         return native.loop()
     pointer, size = ctypes.c_void_p, ctypes.c_int64
-    return objects.function("loop", "int64", *[pointer] * 4, size, pointer, size)
+
+    def bound(name: str, result: Any, *arguments: Any) -> Callable[[int], Callable[..., Any]]:
+        # ctypes releases the GIL during a call.
+        kind = ctypes.CFUNCTYPE(result, pointer, *arguments)
+        return lambda passes: functools.partial(kind(objects.address(name, "int64")), pointer(passes))
+
+    return native.Loop(run=bound("run_some", size, size, size), next=bound("next_step", ctypes.c_double))
 
 
 def check_threads(threads: int, kernel_set: str) -> None:

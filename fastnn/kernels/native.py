@@ -8,12 +8,13 @@ is there.
 import functools
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from . import built
 
-CONTRACT = 3
+CONTRACT = 4
 """The number of the contract in kernels/fastnn.h that this package keeps."""
 
 _AGAIN = "install fastnn again from its folder: pip install --no-deps --no-cache-dir --force-reinstall . (or -e .)"
@@ -97,15 +98,26 @@ def find(operation: str, dtype: str, isa: str) -> int:
     return int(lib.fastnn_address(path.encode(), f"fastnn_{operation}_{dtype}_{isa}".encode()))
 
 
-def loop() -> Any:
-    """The native loop, called with addresses and sizes as integers."""
+@dataclass(frozen=True)
+class Loop:
+    """The native loop of a set of kernels: what binds its functions to the address of passes made ready.
+
+    run    `fastnn_run_some` of fastnn.h
+    next   `fastnn_next`
+    """
+
+    run: Callable[[int], Callable[[int, int], int]]
+    next: Callable[[int], Callable[[], float]]
+
+
+def loop() -> Loop:
+    """The native loop in C."""
     lib, ffi, _ = _load()
-    run, cast = lib.fastnn_run, functools.partial(ffi.cast, "int64_t *")
-
-    def call(words: int, kernels: int, starts: int, places: int, columns: int, table: int, passes: int) -> None:
-        run(cast(words), cast(kernels), cast(starts), cast(places), columns, cast(table), passes)
-
-    return call
+    pointer = functools.partial(ffi.cast, "fastnn_passes *")
+    return Loop(
+        run=lambda passes: functools.partial(lib.fastnn_run_some, pointer(passes)),
+        next=lambda passes: functools.partial(lib.fastnn_next, pointer(passes)),
+    )
 
 
 def team_loop(

@@ -7,13 +7,11 @@ is another name. Where no folder can be written the code is kept in memory.
 """
 
 import contextlib
-import ctypes
 import functools
 import hashlib
 import os
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -69,11 +67,6 @@ def address(name: str, dtype: str) -> int:
         with _lock:
             found = _addresses.get((name, dtype)) or _load(name, dtype)
     return found
-
-
-def function(name: str, dtype: str, *arguments: Any) -> Callable[..., None]:
-    """The same as a callable of those ctypes; the GIL is released during a call."""
-    return ctypes.CFUNCTYPE(None, *arguments)(address(name, dtype))
 
 
 def symbol(name: str, dtype: str) -> str:

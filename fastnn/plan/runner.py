@@ -5,16 +5,17 @@ A pass runs the calls [first, last) of a plan on some rows; a training step is o
 taken in tiles. `Passes` says what each pass is given.
 """
 
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 
+from ..kernels.native import Loop
 from ..kernels.table import array_words, float_word
 from .arena import Ref
 from .plan import Call, Given, Plan
+from .prepared import NativePasses, Prepared, address_of
 
 Array = np.ndarray[Any, Any]
 
@@ -72,13 +73,6 @@ class Passes:
 
     def __len__(self) -> int:
         return len(self.rows)
-
-
-class Prepared(Protocol):
-    """Passes that are ready to run, a stretch at a time."""
-
-    def run(self, first: int, count: int) -> None:
-        """Runs `count` of the passes, from `first` on, in order."""
 
 
 class Runner(Protocol):
@@ -161,9 +155,7 @@ class _ReferencePasses:
 class NativeRunner:
     """The words of all calls in one array, the addresses of their kernels in another, and the compiled loop."""
 
-    def __init__(
-        self, plan: Plan, arenas: Mapping[str, Array], kernels: Sequence[int], loop: Callable[..., None]
-    ) -> None:
+    def __init__(self, plan: Plan, arenas: Mapping[str, Array], kernels: Sequence[int], loop: Loop) -> None:
         self._places: dict[str, list[int]] = {}  # name of what is given, or "B" -> words that hold it
         # Given arrays: name, the word of the first stride, axis -> the word of its size.
         self._shapes: list[tuple[str, int, dict[int, int]]] = []
@@ -182,7 +174,7 @@ class NativeRunner:
         self._starts = np.array(starts, np.int64)
         self._kernels = np.array(kernels, np.int64)
         self._arenas = arenas  # keeps the memory behind the addresses alive
-        self._lock = threading.Lock()  # the workspace serves one thread at a time
+        self._busy = np.zeros(1, np.int64)  # the workspace serves one thread at a time
         self._loop = loop
 
     def _words(self, call: Call, arenas: Mapping[str, Array], plan: Plan, start: int) -> Array:
@@ -255,8 +247,8 @@ class NativeRunner:
         return self._prepared(passes, words, np.array(places, np.int64), table)
 
     def _prepared(self, passes: Passes, words: Array, places: Array, table: Array) -> Prepared:
-        tables = words, self._kernels, self._starts, places, table
-        return _NativePasses(self, passes, self._loop, self._lock, tables)
+        fixed = words, self._kernels, self._starts, places, table, self._busy
+        return NativePasses(*fixed, self._loop, alive=(self, passes))
 
     def _moved(self, passes: Passes) -> Iterator[tuple[list[int], Array]]:
         """Words that point elsewhere from pass to pass, and by how many bytes."""
@@ -292,24 +284,6 @@ class NativeRunner:
                 words[place] = array.shape[axis]
 
 
-class _NativePasses:
-    """Passes as the native loop takes them: words of their own, and a table with a row for each pass."""
-
-    def __init__(
-        self, runner: NativeRunner, passes: Passes, loop: Callable[..., None], lock: threading.Lock,
-        tables: tuple[Array, Array, Array, Array, Array],
-    ) -> None:  # fmt: skip
-        self._alive = runner, passes, tables  # the memory behind the addresses
-        *fixed, places, table = tables
-        self._loop, self._lock = loop, lock
-        self._fixed = (*map(address_of, fixed), address_of(places), len(places))
-        self._table, self._row = address_of(table), table.strides[0]
-
-    def run(self, first: int, count: int) -> None:
-        with self._lock:
-            self._loop(*self._fixed, self._table + first * self._row, count)
-
-
 def _words_of(column: Window | PerPass) -> Array:
     """What a column puts into its words, one after the other: addresses, the bits of floats, or integers; (passes,)."""
     return column.addresses() if isinstance(column, Window) else column.values.view(np.int64)
@@ -320,8 +294,3 @@ def _word_of(fixed: Array | float | int) -> int:
     if isinstance(fixed, np.ndarray):
         return address_of(fixed)
     return float_word(fixed) if isinstance(fixed, float) else fixed
-
-
-def address_of(array: Array) -> int:
-    """Where its first number lies."""
-    return int(array.__array_interface__["data"][0])

@@ -16,7 +16,8 @@ from ..kernels import native
 from ..kernels.cpu import vector_bytes
 from ..kernels.table import Operation
 from .plan import Plan
-from .runner import NativeRunner, Passes, Prepared, address_of
+from .prepared import Prepared, address_of
+from .runner import NativeRunner, Passes
 
 Array = np.ndarray[Any, Any]
 
@@ -90,6 +91,7 @@ class TeamRunner(NativeRunner):
     ) -> None:
         super().__init__(plan, arenas, kernels, native.loop())
         self._threads, self._plan = threads, plan
+        self._lock = threading.Lock()  # the workspaces serve one call at a time
         ends = [*self._starts[1:], len(self._words_array)]
         cuts = [
             cut_of(call.operation, self._words_array[start:end], plan.rows, plan.dtype, threads)
@@ -110,7 +112,7 @@ class _TeamPasses:
 
     def __init__(self, runner: TeamRunner, passes: Passes, words: Array, places: Array, table: Array) -> None:
         self._alive = runner, passes, words, places, table  # the memory behind the addresses
-        self._lock: threading.Lock = runner._lock
+        self._lock = runner._lock
         self._marks = passes.marks
         self._loop = native.team_loop(
             address_of(words), words.shape[1], address_of(runner._kernels), address_of(runner._starts),

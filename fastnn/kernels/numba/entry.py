@@ -89,16 +89,17 @@ def compile_entry(name: str, dtype: str) -> tuple[bytes, tuple[str, ...]]:
 
 
 def compile_routine(name: str, dtype: str) -> tuple[bytes, tuple[str, ...]]:
-    """The same for a routine that kernels share: a product, or the loop that runs a plan."""
+    """The same for a routine that kernels share, a product, or for one of the native loop."""
     real = getattr(types, dtype)
     if name == "product":
         return object_code(tile.product, tile.product_signature(real), objects.symbol(name, dtype)), ()
     if name == "product_bf16":
         return object_code(pairs.product_bf16, pairs.product_bf16_signature(real), objects.symbol(name, dtype)), ()
-    return object_code(loop.run_passes, loop.SIGNATURE, objects.symbol(name, dtype)), ()
+    routine, signature = loop.ROUTINES[name]
+    return object_code(routine, signature, objects.symbol(name, dtype)), ()
 
 
-def object_code(function: Callable[..., None], signature: Any, symbol: str) -> bytes:
+def object_code(function: Callable[..., Any], signature: Any, symbol: str) -> bytes:
     """Machine code of a Python function as a C function of that name.
 
     Numba's own C callbacks carry a handler of Python exceptions, with references into the interpreter. Kernels raise
@@ -125,15 +126,17 @@ def object_code(function: Callable[..., None], signature: Any, symbol: str) -> b
 
 
 def _bare_function(symbol: str, inner: str, signature: Any) -> str:
-    """LLVM text of `void symbol(arguments)`, which calls Numba's function and drops its status."""
+    """LLVM text of `result symbol(arguments)`, which calls Numba's function and drops its status."""
     kinds = [_llvm_name(t) for t in signature.args]
     parameters = ", ".join(f"{kind} %a{i}" for i, kind in enumerate(kinds))
+    result = _llvm_name(signature.return_type)
+    given = "ret void" if result == "void" else f"%value = load {result}, ptr %result\n  ret {result} %value"
     return f"""
-define void @{symbol}({parameters}) {{
-  %result = alloca ptr
+define {result} @{symbol}({parameters}) {{
+  %result = alloca {"ptr" if result == "void" else result}
   %exception = alloca ptr
   %status = call i32 @{inner}(ptr %result, ptr %exception, {parameters})
-  ret void
+  {given}
 }}
 """
 
@@ -141,4 +144,4 @@ define void @{symbol}({parameters}) {{
 def _llvm_name(numba_type: Any) -> str:
     if isinstance(numba_type, types.CPointer):
         return "ptr"
-    return {types.int64: "i64", types.float64: "double"}[numba_type]
+    return {types.int64: "i64", types.float64: "double", types.void: "void"}[numba_type]
