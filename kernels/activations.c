@@ -10,30 +10,25 @@ INLINE void join_rows(int64_t stride0, int64_t stride1, int64_t *F, int64_t *B)
     }
 }
 
-/* KERNEL(operation): y = function(x). */
-#define ELEMENTWISE(operation, function)                                                     \
-    KERNEL(operation)                                                                        \
-    {                                                                                        \
-        const Matrix y = next_matrix(&words), x = next_matrix(&words);                       \
-        int64_t F = next_integer(&words), B = next_integer(&words);                          \
-        join_rows(y.stride0, x.stride0, &F, &B);                                             \
-        for (int64_t f = 0; f < F; f++) {                                                    \
-            int64_t b = 0;                                                                   \
-            for (; b + (GROUP - 1) * LANES < B; b += GROUP * LANES) {                        \
-                V value[GROUP];                                                              \
-                for (int i = 0; i < GROUP; i++) {                                            \
-                    value[i] = load(row_of(x, f) + b + i * LANES);                           \
-                }                                                                            \
-                function(value, GROUP);                                                      \
-                for (int i = 0; i < GROUP; i++) {                                            \
-                    store(row_of(y, f) + b + i * LANES, value[i]);                           \
-                }                                                                            \
+/* y = function(x), as many vectors at a time as wait for each other's latencies. */
+#define ELEMENTWISE(function, y, x, F, B)                                                    \
+    join_rows(y.stride0, x.stride0, &F, &B);                                                 \
+    for (int64_t f = 0; f < F; f++) {                                                        \
+        int64_t b = 0;                                                                       \
+        for (; b + (GROUP - 1) * LANES < B; b += GROUP * LANES) {                            \
+            V value[GROUP];                                                                  \
+            for (int i = 0; i < GROUP; i++) {                                                \
+                value[i] = load(row_of(x, f) + b + i * LANES);                               \
             }                                                                                \
-            for (; b < B; b += LANES) {                                                      \
-                V value = load(row_of(x, f) + b);                                            \
-                function(&value, 1);                                                         \
-                store(row_of(y, f) + b, value);                                              \
+            function(value, GROUP);                                                          \
+            for (int i = 0; i < GROUP; i++) {                                                \
+                store(row_of(y, f) + b + i * LANES, value[i]);                               \
             }                                                                                \
+        }                                                                                    \
+        for (; b < B; b += LANES) {                                                          \
+            V value = load(row_of(x, f) + b);                                                \
+            function(&value, 1);                                                             \
+            store(row_of(y, f) + b, value);                                                  \
         }                                                                                    \
     }
 
@@ -59,7 +54,12 @@ KERNEL(relu_backward)
     }
 }
 
-ELEMENTWISE(tanh_forward, tanh_of)
+KERNEL(tanh_forward)
+{
+    const Matrix y = next_matrix(&words), x = next_matrix(&words);
+    int64_t F = next_integer(&words), B = next_integer(&words);
+    ELEMENTWISE(tanh_of, y, x, F, B)
+}
 
 KERNEL(tanh_backward)
 {
@@ -73,7 +73,12 @@ KERNEL(tanh_backward)
     }
 }
 
-ELEMENTWISE(sigmoid_forward, sigmoid_of)
+KERNEL(sigmoid_forward)
+{
+    const Matrix y = next_matrix(&words), x = next_matrix(&words);
+    int64_t F = next_integer(&words), B = next_integer(&words);
+    ELEMENTWISE(sigmoid_of, y, x, F, B)
+}
 
 KERNEL(sigmoid_backward)
 {

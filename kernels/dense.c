@@ -1,5 +1,6 @@
 /* The three products of a dense layer: one register tile, three ways to point it at the operands.
  * Reference: fastnn/kernels/reference/dense.py */
+#include "dot.h"
 #include "tile.h"
 
 INLINE int64_t vectors_in(int64_t length)
@@ -41,10 +42,20 @@ KERNEL(dense_backward_weight)
     const Matrix dweight = next_matrix(&words), dy = next_matrix(&words), x = next_matrix(&words);
     const int64_t O = next_integer(&words), K = next_integer(&words), B = next_integer(&words);
     const int64_t accumulate = next_integer(&words);
+    const int by_outputs = dweight.stride1 == 1;
+    if (by_outputs && x.stride1 == 1) {
+        dots(dweight.data, dweight.stride0, dy.data, dy.stride0, x.data, x.stride0, O, vectors_in(K), B, accumulate);
+        return;
+    }
+    if (!by_outputs && dy.stride1 == 1) {
+        dots(dweight.data, dweight.stride1, x.data, x.stride0, dy.data, dy.stride0, K, vectors_in(O), B, accumulate);
+        return;
+    }
     /* Vectors run along the axis on which dweight is contiguous; the operand that has this axis is given with it
-     * contiguous, which is its transpose in memory, and the other one delivers the scalars. */
+     * contiguous, which is its transpose in memory, and the other one delivers the scalars. If it is given as it is,
+     * with the batch contiguous, the gradient is made of dot products. */
     Product p = {.c = dweight.data, .h = dweight.data, .K = B, .accumulate = accumulate, .floor = (REAL)-INFINITY};
-    if (dweight.stride1 == 1) {
+    if (by_outputs) {
         p.c_row = dweight.stride0;
         p.a = dy.data, p.a_row = dy.stride0, p.a_k = dy.stride1;
         p.b = x.data, p.b_k = x.stride1;

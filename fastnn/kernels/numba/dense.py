@@ -4,6 +4,7 @@ import numpy as np
 from numba import njit
 
 from ..reference.dense import NOTHING, WHERE_POSITIVE
+from .dot import dots
 from .entry import kernel
 from .simd import at, fma, lanes, load, select, splat, store, transpose_block
 from .tile import call_product, scratch, widest
@@ -78,9 +79,17 @@ def dense_backward_input(dx, dy, weight, x, I, B, O, derivative, c0, c1, c2):
 @kernel
 def dense_backward_weight(dweight, dy, x, O, K, B, accumulate):
     # Vectors run along the axis on which dweight is contiguous; the operand that has this axis is given with it
-    # contiguous, which is its transpose in memory, and the other one delivers the scalars.
+    # contiguous, which is its transpose in memory, and the other one delivers the scalars. If it is given as it is,
+    # with the batch contiguous, the gradient is made of dot products.
     lane = lanes(dweight.data)
-    if dweight.stride1 == 1:
+    by_outputs = dweight.stride1 == 1
+    if by_outputs and x.stride1 == 1:
+        vectors = (K + lane - 1) // lane
+        dots(dweight.data, dweight.stride0, dy.data, dy.stride0, x.data, x.stride0, O, vectors, B, accumulate)
+    elif not by_outputs and dy.stride1 == 1:
+        vectors = (O + lane - 1) // lane
+        dots(dweight.data, dweight.stride1, x.data, x.stride0, dy.data, dy.stride0, K, vectors, B, accumulate)
+    elif by_outputs:
         call_product(
             dweight.data, dweight.stride0, dy.data, dy.stride0, dy.stride1, x.data, x.stride1,
             O, (K + lane - 1) // lane, B, accumulate, -np.inf, dweight.data, 0, NOTHING, 0.0, 0.0, 0.0,
