@@ -51,7 +51,6 @@ class _Forward:
     program: Program
     rows: int
     keys: Mapping[str, Column]
-    generation: int
 
 
 class Trainer:
@@ -85,7 +84,7 @@ class Trainer:
         self.progress = Progress(self.optimizer.lr)
         self._programs: dict[tuple[bool, int, int, int], Program] = {}
         self._forward: _Forward | None = None  # what backward() may use, once
-        self._differentiated: tuple[Program, int] | None = None  # whose gradients step() may use, and when
+        self._differentiated: Program | None = None  # whose gradients step() may use, once
         parameters = model.parameters
         self._arenas = {
             "parameters": parameters.arena,
@@ -208,7 +207,7 @@ class Trainer:
         self.abandon_step()
         self._one_pass(program, "gather", "forward", rows, {"X": data, "order": np.arange(rows), **keys})
         self._one_pass(program, "output", "output", rows, {"outputs": out})
-        self._forward = _Forward(program, rows, keys, self.progress.generation)
+        self._forward = _Forward(program, rows, keys)
         return out.copy()
 
     def backward(self, doutputs: Any) -> None:
@@ -217,7 +216,7 @@ class Trainer:
         They are in `gradients` afterwards, and `step` uses them.
         """
         last = self._forward
-        if last is None or last.generation != self.progress.generation:
+        if last is None:
             raise RuntimeError("backward(): call forward() first; each forward() serves one backward()")
         outputs, dtype = self.model.parameters.outputs, self.model.dtype
         given = checks.targets(doutputs, outputs, dtype, "doutputs", allow_nonfinite=True)
@@ -227,12 +226,12 @@ class Trainer:
         copy[...] = given
         self.abandon_step()
         self._one_pass(last.program, "loss", "backward", last.rows, {"doutputs": copy, "accumulate": 0, **last.keys})
-        self._differentiated = last.program, self.progress.generation
+        self._differentiated = last.program
 
     def step(self) -> None:
         """One optimizer update with the gradients of the last `backward`, which serves one step."""
-        program, generation = self._differentiated or (None, -1)
-        if program is None or generation != self.progress.generation:
+        program = self._differentiated
+        if program is None:
             raise RuntimeError("step(): call backward() first; each backward() serves one step()")
         scalars = per_step(self.optimizer.scalars(np.array([self.step_count + 1.0]), self.lr), np.zeros(1, np.int64))
         self.abandon_step()
@@ -240,8 +239,8 @@ class Trainer:
         self.step_count += 1
 
     def abandon_step(self) -> None:
-        """Whatever `forward`, `backward` and `Bound.steps` have prepared is not used any more. Steps that native code
-        makes one by one say so in `progress` alone."""
+        """Whatever `forward`, `backward` and `Bound.steps` have prepared is not used any more. Everything that computes
+        calls this first, but for a step that was prepared and that nothing came before."""
         self.progress.generation += 1
         self._forward, self._differentiated = None, None
 

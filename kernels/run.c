@@ -95,8 +95,8 @@ double fastnn_next(fastnn_passes *passes)
         trainer[STEP_COUNT] == passes->step_count && trainer[LR] == passes->lr) {
         run_some(passes, passes->next, 1);
         loss = passes->losses[passes->next++];
-        passes->generation++, passes->step_count++;
-        trainer[GENERATION]++, trainer[STEP_COUNT]++;
+        passes->step_count++;
+        trainer[STEP_COUNT]++;
     }
     release(passes->busy);
     return isfinite(loss) ? loss : INFINITY;

@@ -2,6 +2,8 @@
 
 import copy
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,12 +15,17 @@ import pytest
 from fastnn import Adam, NonFiniteLoss, Trainer
 from fastnn import bound as bound_module
 from fastnn.bound import Bound
+from fastnn.kernels import native
+from fastnn.plan import prepared
+from fastnn.plan.runner import NativeRunner
 
 BACKENDS = cases.BACKENDS
+COMPILED = [backend for backend in BACKENDS if backend != "reference"]
 ROWS = 61
 MIXES = ("relu", "all kinds", "dropout first")
 
 every_backend = pytest.mark.parametrize("backend", BACKENDS)
+compiled = pytest.mark.parametrize("backend", COMPILED)
 
 
 def bound_to(mix: str, backend: str, batch_size: int = 8, dtype: str = "float32") -> tuple[Trainer, Bound]:
@@ -276,6 +283,146 @@ def test_an_interrupted_step_counts_if_it_was_made(when: str, backend: str, monk
     again, fresh = bound_to("all kinds", backend)
     fresh.run(order[: 8 * done])
     assert state(again) == state(trainer)
+
+
+@compiled
+@pytest.mark.parametrize("milliseconds", [1, 3, 10, 20, 30])
+def test_ctrl_c_is_heard_between_steps_that_nobody_looks_at(milliseconds: int, backend: str) -> None:
+    """`extend` runs no Python of its own between two steps, and the signal comes anywhere. Compiled steps are whole."""
+    trainer, data = bound_to("all kinds", backend, batch_size=1)
+    order = np.tile(np.arange(ROWS), 10_000)
+    losses: list[float] = []
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    steps = data.steps(order)
+    losses.append(next(steps))
+    try:
+        signal.setitimer(signal.ITIMER_REAL, milliseconds / 1000)
+        with pytest.raises(KeyboardInterrupt):
+            losses.extend(steps)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    done = trainer.step_count
+    assert done == len(losses)
+    assert list(steps) == []
+    again, fresh = bound_to("all kinds", backend, batch_size=1)
+    assert fresh.run(order[:done]).tolist() == losses
+    assert state(again) == state(trainer)
+
+
+# Native steps.
+
+
+@pytest.mark.skipif("c" not in BACKENDS, reason="threads come from the C library")
+@pytest.mark.parametrize("mix", MIXES)
+def test_steps_on_several_threads_have_the_bits_of_run(mix: str) -> None:
+    X, y = networks.data("cross_entropy", 512, 64, 3, "float32")
+    order = np.random.default_rng(0).permutation(512)[:450]
+    results = []
+    for threads, by_steps in ((1, False), (2, False), (2, True)):
+        model = networks.network(mix, 64, 300, 3, "float32")
+        trainer = Trainer(model, "cross_entropy", Adam(), batch_size=128, threads=threads, backend="c")
+        data = trainer.bind(X, y)
+        losses = list(data.steps(order)) if by_steps else data.run(order).tolist()
+        results.append((losses, state(trainer)))
+    assert results[0] == results[1] == results[2]
+
+
+@compiled
+def test_steps_of_compiled_kernels_are_made_by_native_code(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(prepared._PythonStepper, "next")
+    trainer, data = bound_to("all kinds", backend)
+    assert isinstance(trainer.program(8).runner, NativeRunner)
+    assert len(list(data.steps(np.arange(ROWS)))) == 8
+
+
+def test_c_python_and_numba_know_the_same_members_of_passes() -> None:
+    if not native.available():
+        pytest.skip(str(native.why_not()))
+    ffi = native._load()[1]
+    fields = ffi.typeof("fastnn_passes").fields
+    assert [field.offset for _, field in fields] == [8 * place for place in range(len(fields))]
+    places = {f"_{name.upper()}": place for place, (name, _) in enumerate(fields)}
+    assert {name: getattr(prepared, name) for name in ("_TRAINER", "_NEXT", "_GENERATION")}.items() <= places.items()
+    assert [places[name] for name in ("_LOSSES", "_END")] == [places["_TRAINER"] + 1, places["_NEXT"] + 1]
+    assert list(places)[places["_GENERATION"] :] == ["_GENERATION", "_STEP_COUNT", "_LR"]
+    loop = pytest.importorskip("fastnn.kernels.numba.loop")
+    assert {name: getattr(loop, name) for name in places} == places
+
+
+@compiled
+@pytest.mark.parametrize("cell", ["generation", "step_count", "lr"])
+def test_a_native_step_is_made_only_if_the_trainer_is_as_it_was_prepared_for(cell: str, backend: str) -> None:
+    trainer, data = bound_to("relu", backend)
+    program = trainer.program(8)
+    steps = data._mini_batches(program, np.arange(16))
+    losses = np.full(2, prepared.UNWRITTEN).view(np.float64)
+    expected = trainer.progress.cells.copy()
+    passes = program.runner.prepare(data._passes(program, steps, slice(0, 2), losses, training=True))
+    made = prepared.stepper(passes, trainer.progress, expected, losses)
+    first = made.next()
+    assert first == losses[0]
+    before = state(trainer)
+    value = getattr(trainer.progress, cell)
+    setattr(trainer.progress, cell, value + 1)
+    assert made.next() == np.inf
+    setattr(trainer.progress, cell, value)
+    assert state(trainer) == before
+    assert made.made == 1
+    assert made.next() == losses[1]
+    assert (made.next(), made.made, trainer.step_count) == (np.inf, 2, 2)
+
+
+@compiled
+@pytest.mark.parametrize("way", ["steps", "run"])
+def test_a_step_waits_while_another_thread_is_at_work_in_the_workspace(way: str, backend: str) -> None:
+    order = np.arange(ROWS)
+    trainer, data = bound_to("all kinds", backend)
+    runner = trainer.program(8).runner
+    assert isinstance(runner, NativeRunner)
+    steps = data.steps(order)
+    first = next(steps)
+    before, losses = state(trainer), list[float]()
+    runner._busy[0] = 1
+    rest = (lambda: losses.extend(steps)) if way == "steps" else (lambda: losses.extend(data.run(order[8:])))
+    worker = threading.Thread(target=rest)
+    worker.start()
+    worker.join(0.05)
+    assert worker.is_alive()
+    assert state(trainer) == before
+    if way == "steps":
+        with pytest.raises(ValueError, match="already executing"):
+            next(steps)
+    runner._busy[0] = 0
+    worker.join(10)
+    assert not worker.is_alive()
+    assert [first, *losses] == bound_to("all kinds", backend)[1].run(order).tolist()
+    assert runner._busy[0] == 0
+
+
+@compiled
+def test_a_workspace_is_taken_by_native_code_while_it_works(backend: str) -> None:
+    """Several threads run the same passes: the workspace is never shared, so each has the loss that one alone has."""
+    trainer, data = bound_to("relu", backend, batch_size=ROWS)
+    trainer.lr = 0.0  # all steps have the same loss, unless two of them share the workspace
+    expected = float(data.run(np.arange(ROWS))[0])
+    found: list[set[float]] = []
+
+    def work(by_steps: bool) -> None:
+        order, end, losses = np.tile(np.arange(ROWS), (200, 1)), time.perf_counter() + 0.5, set[float]()
+        while time.perf_counter() < end:
+            losses |= set(data.steps(order) if by_steps else data.run(order).tolist())
+        found.append(losses)
+
+    threads = [threading.Thread(target=work, args=(number % 2 == 0,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [{expected}] * 4
 
 
 @every_backend

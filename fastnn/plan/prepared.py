@@ -38,7 +38,7 @@ class Stepper(Protocol):
 class Progress:
     """What a trainer and its steps agree by.
 
-    generation   counts up with every step, and whenever something else is computed: what was prepared before is void
+    generation   counts up whenever steps that were prepared are no longer to be made as they are
     step_count   steps made;  lr   of those to come
     """
 
@@ -92,18 +92,19 @@ UNWRITTEN = -1
 class NativePasses:
     """Passes as the native loop takes them: words of their own, and a table with a row for each pass.
 
-    busy    one number: 1 while a pass runs in the workspace
+    fixed   the addresses of what all passes of a runner share: kernels, starts of their words, and one number that is 1
+            while a pass runs in the workspace
     alive   what else must stay where it is
     """
 
     def __init__(
-        self, words: Array, kernels: Array, starts: Array, places: Array, table: Array, busy: Array, loop: Loop,
-        alive: object,
-    ) -> None:  # fmt: skip
-        self._alive = words, kernels, starts, places, table, busy, alive
-        addresses = [address_of(array) for array in (words, kernels, starts, places)]
+        self, words: Array, places: Array, table: Array, fixed: tuple[int, int, int], loop: Loop, alive: object
+    ) -> None:
+        self._alive = words, places, table, alive
+        kernels, starts, busy = fixed
         # The members of fastnn_passes, in their order: see kernels/fastnn.h.
-        members = [*addresses, len(places), address_of(table), address_of(busy), 0, 0, 0, len(table), 0, 0, 0]
+        members = [address_of(words), kernels, starts, address_of(places), len(places), address_of(table), busy]
+        members += [0, 0, 0, len(table), 0, 0, 0]
         self._state, self._loop = np.array(members, np.int64), loop
         self._run = loop.run(address_of(self._state))
 
@@ -130,21 +131,21 @@ class _PythonStepper:
     """The same with a runner that has no native step."""
 
     def __init__(self, prepared: Prepared, progress: Progress, expected: Array, losses: Array) -> None:
-        self._prepared, self._progress, self._expected = prepared, progress, expected
+        self._prepared, self._progress, self._expected = prepared, progress, expected.tolist()
         self._losses, self._bits = losses, losses.view(np.int64)
         self.made = 0
 
     def next(self) -> float:
         place = self.made
-        if place == len(self._losses) or (self._progress.cells != self._expected).any():
+        if place == len(self._losses) or self._progress.cells.tolist() != self._expected:
             return math.inf
         try:
             self._prepared.run(place, 1)
         finally:
             if self._bits[place] != UNWRITTEN:  # Ctrl-C may come when the step was made
                 self.made += 1
-                self._expected[:2] += 1
-                self._progress.cells[:2] += 1
+                self._expected[1] += 1
+                self._progress.step_count += 1
         loss = float(self._losses[place])
         return loss if math.isfinite(loss) else math.inf
 

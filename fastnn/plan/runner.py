@@ -175,6 +175,7 @@ class NativeRunner:
         self._kernels = np.array(kernels, np.int64)
         self._arenas = arenas  # keeps the memory behind the addresses alive
         self._busy = np.zeros(1, np.int64)  # the workspace serves one thread at a time
+        self._fixed = address_of(self._kernels), address_of(self._starts), address_of(self._busy)
         self._loop = loop
 
     def _words(self, call: Call, arenas: Mapping[str, Array], plan: Plan, start: int) -> Array:
@@ -247,8 +248,7 @@ class NativeRunner:
         return self._prepared(passes, words, np.array(places, np.int64), table)
 
     def _prepared(self, passes: Passes, words: Array, places: Array, table: Array) -> Prepared:
-        fixed = words, self._kernels, self._starts, places, table, self._busy
-        return NativePasses(*fixed, self._loop, alive=(self, passes))
+        return NativePasses(words, places, table, self._fixed, self._loop, alive=(self, passes))
 
     def _moved(self, passes: Passes) -> Iterator[tuple[list[int], Array]]:
         """Words that point elsewhere from pass to pass, and by how many bytes."""

@@ -110,9 +110,7 @@ def next_step(passes):
         _run_passes(passes, place, 1)
         loss = _floats(passes[_LOSSES])[place]
         passes[_NEXT] += 1
-        passes[_GENERATION] += 1
         passes[_STEP_COUNT] += 1
-        trainer[0] += 1
         trainer[1] += 1
     _release(busy)
     return loss if -np.inf < loss < np.inf else np.inf
