@@ -76,10 +76,13 @@ def native_loop(kernel_set: str) -> native.Loop:
 
     def bound(name: str, result: Any, *arguments: Any) -> Callable[[int], Callable[..., Any]]:
         # ctypes releases the GIL during a call.
-        kind = ctypes.CFUNCTYPE(result, pointer, *arguments)
-        return lambda passes: functools.partial(kind(objects.address(name, "int64")), pointer(passes))
+        kind = ctypes.CFUNCTYPE(result, *arguments)
+        return lambda passes: functools.partial(
+            kind(objects.address(name, "int64")), ctypes.byref(size.from_address(passes))
+        )
 
-    return native.Loop(run=bound("run_some", size, size, size), next=bound("next_step", ctypes.c_double))
+    # An argument that is not declared is not converted: a pointer made by byref needs no conversion.
+    return native.Loop(run=bound("run_some", size, pointer, size, size), next=bound("next_step", ctypes.c_double))
 
 
 def check_threads(threads: int, kernel_set: str) -> None:
