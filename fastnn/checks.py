@@ -157,7 +157,7 @@ def labels(y: Any, classes: int, name: str = "y") -> Array:
     if low < 0 or high >= classes:
         row = int(np.argmax((array < 0) | (array >= classes)))
         raise ValueError(f"{name}: row {row} is {array[row]}, expected labels from 0 to {classes - 1}")
-    return np.require(array, np.int32, "CA")
+    return np.require(array, np.int32, ("C", "A"))
 
 
 def row_numbers(order: Any, rows: int, batch_size: int, name: str = "order") -> Array:
@@ -175,7 +175,7 @@ def row_numbers(order: Any, rows: int, batch_size: int, name: str = "order") -> 
     if array.min() < 0 or array.max() >= rows:
         bad = array.ravel()[int(np.argmax((array.ravel() < 0) | (array.ravel() >= rows)))]
         raise ValueError(f"{name}: contains row {bad}, expected rows from 0 to {rows - 1}")
-    return np.require(array, np.int64, "CA")
+    return np.require(array, np.int64, ("C", "A"))
 
 
 def same_rows(X: Array, y: Array, names: tuple[str, str] = ("X", "y")) -> None:
@@ -188,7 +188,7 @@ def _finished(array: Array, dtype: Any, name: str, allow_nonfinite: bool) -> Arr
     if len(array) == 0:
         raise ValueError(f"{name}: has no rows")
     with np.errstate(over="ignore"):  # what overflows is found and named below
-        converted = np.require(array, dtype, "CA")
+        converted = np.require(array, dtype, ("C", "A"))
     # A sum is non-finite if any term is; only then is it worth looking where (or whether finite terms overflowed).
     if not allow_nonfinite and array.dtype.kind == "f":
         with np.errstate(over="ignore", invalid="ignore"):

@@ -153,8 +153,8 @@ class Dense(Layer):
         return f"dense_{name}_bf16" if builder.rounds(self.units, x.features) else f"dense_{name}"
 
     def _weight_gradient(self, builder: Builder, dy: Gradient, x: Value) -> None:
-        """dW = dy x^T. The kernel wants the operand that runs along dW's contiguous axis row-major; one that packs its
-        operands takes any."""
+        """dW = dy x^T. The kernel wants the operand that runs along dW's contiguous axis row-major, unless it makes dW of
+        dot products or packs its operands."""
         operation = self._product(builder, "backward_weight", x)
         packs = operation == "dense_backward_weight_bf16"
         dweight = builder.gradient("weight")
@@ -162,12 +162,11 @@ class Dense(Layer):
         left, right = dy.data, terms
         if x.by_rows is not None and not dweight.transposed:
             right = Ref(x.arena, x.by_rows, columns=x.features + self.bias).T
-        elif not packs and _as_dots(dweight.slot.shape[0], builder.rows):
-            pass
-        elif dweight.transposed and not packs:
-            left = builder.transposed(dy.name, dy.data).T
-        elif not packs:
-            right = builder.transposed(x.name, terms).T
+        elif not packs and not _as_dots(dweight.slot.shape[0], builder.rows):
+            if dweight.transposed:
+                left = builder.transposed(dy.name, dy.data).T
+            else:
+                right = builder.transposed(x.name, terms).T
         builder.call(
             operation, f"dW{builder.layer} = {dy.name} {x.name}^T",
             dweight=dweight, dy=left, x=right, accumulate=Given("accumulate"),

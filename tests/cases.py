@@ -38,7 +38,8 @@ SCALARS: dict[str, float | int] = {
 
 OTHER_SCALARS: dict[str, tuple[float | int, ...]] = {
     "accumulate": (0,), "alpha": (0.5,), "beta1": (0.5, 0.3), "beta2": (0.9,), "c0": (0.0,), "c1": (1.0,), "c2": (0.7,),
-    "derivative": (0, 1), "eps": (1e-8, 0.1), "first": (1, 1000, 2**32 - 1), "floor": (-np.inf, -0.5), "key": (0, 2**32 - 1), "lr": (1.0,),
+    "derivative": (0, 1), "eps": (1e-8, 0.1), "first": (1, 1000, 2**32 - 1),
+    "floor": (-np.inf, -0.5), "key": (0, 2**32 - 1), "lr": (1.0,),
     "momentum": (0.1,), "scale": (1 / 3,), "sqrt_bias_correction2": (1.0,), "step_size": (1.0,),
     "threshold": (1, 0x80000000, 2**32 - 1),
 }  # fmt: skip
