@@ -145,7 +145,8 @@ static void run_part(void *context, int64_t part)
     kernel_at(call->kernel)(own);
 }
 
-/* How many parts are worth their while: each does at least `grain` of the work, the product of some sizes. */
+/* How many parts are worth their while: each does at least `grain` of the work, the product of some sizes, and is at least
+ * two granules wide. */
 static int64_t parts_of(const fastnn_cut *cut, const int64_t *words, int64_t members)
 {
     if (cut->size < 0) {
@@ -156,7 +157,10 @@ static int64_t parts_of(const fastnn_cut *cut, const int64_t *words, int64_t mem
         work *= words[cut->work[i]];
     }
     const int64_t worth = work / cut->grain;
-    return worth < 1 ? 1 : worth < members ? worth : members;
+    /* Two granules at least: a kernel that has another form for few rows of the batch must not meet such a part of more. */
+    const int64_t wide = (words[cut->size] + cut->granule - 1) / cut->granule / 2;
+    const int64_t parts = worth < wide ? worth : wide;
+    return parts < 1 ? 1 : parts < members ? parts : members;
 }
 
 /* Chains among several threads. */
