@@ -162,7 +162,7 @@ class Dense(Layer):
         left, right = dy.data, terms
         if x.by_rows is not None and not dweight.transposed:
             right = Ref(x.arena, x.by_rows, columns=x.features + self.bias).T
-        elif not packs and not _as_dots(dweight.slot.shape[0], builder.rows):
+        elif not packs and not _as_dots(dweight.slot.shape[0], builder.usual):
             if dweight.transposed:
                 left = builder.transposed(dy.name, dy.data).T
             else:

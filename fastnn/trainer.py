@@ -254,7 +254,7 @@ class Trainer:
             loss = self.loss if with_loss else None
             plan = compile_training(
                 self.model.layers, self.model.parameters, loss, self.optimizer, rows, in_parts=parts > 0,
-                low_precision=self.precision == "bf16",
+                low_precision=self.precision == "bf16", usual=rows if with_loss else self.batch_size,
             )  # fmt: skip
             if len(self._programs) == _KEPT_PROGRAMS:
                 del self._programs[next(iter(self._programs))]  # the oldest; it is compiled again when it is needed

@@ -65,13 +65,19 @@ class Gradient:
 
 
 class Builder:
-    """Collects the operations of one plan."""
+    """Collects the operations of one plan.
+
+    rows   the most that a pass has
+    usual  the rows of a usual pass: what is cheaper for so many is chosen, so that plans of different capacity for the
+           same training choose alike, and compute the same bits
+    """
 
     def __init__(
-        self, title: str, parameters: Parameters, rows: int, training: bool, low_precision: bool = False
+        self, title: str, parameters: Parameters, rows: int, training: bool, low_precision: bool = False, usual: int = 0
     ) -> None:
         self.plan = Plan(title, parameters.dtype, rows)
         self.parameters, self.rows, self.training = parameters, rows, training
+        self.usual = usual or rows
         self.low_precision = low_precision
         self.layer = 0  # the index of the layer that is writing
         self.kept: list[dict[str, Any]] = [{} for _ in parameters.refs]  # what a layer's backward needs of its forward
@@ -82,7 +88,7 @@ class Builder:
     def rounds(self, outputs: int, inputs: int) -> bool:
         """Whether the products of a dense layer of that size round their operands to bfloat16. Those of narrow layers
         stay in the plan's dtype: packing would cost what they gain."""
-        return self.low_precision and min(outputs, inputs, self.rows) >= _LEAST_OF_BF16
+        return self.low_precision and min(outputs, inputs, self.usual) >= _LEAST_OF_BF16
 
     @contextmanager
     def section(self, name: str) -> Iterator[None]:
@@ -164,18 +170,19 @@ def _forward(builder: Builder, layers: Sequence["Layer"], x: Value) -> Value:
 
 def compile_training(
     layers: Sequence["Layer"], parameters: Parameters, loss: "Loss | None", optimizer: "Optimizer | None", rows: int,
-    in_parts: bool = False, low_precision: bool = False,
+    in_parts: bool = False, low_precision: bool = False, usual: int = 0,
 ) -> Plan:  # fmt: skip
     """The plan of one training step on up to `rows` rows.
 
     in_parts        backward writes parts of the gradients, of several passes over a full batch, and "reduce" adds them
                     up
     low_precision   products of layers wide enough round their operands to bfloat16
+    usual           the rows of a usual pass, for which the cheaper forms are chosen; 0: `rows`
 
     Without a loss the outputs can be taken out ("output") and the gradient with respect to them is given ("loss");
     without an optimizer there is no update.
     """
-    builder = Builder("one training step", parameters, rows, training=True, low_precision=low_precision)
+    builder = Builder("one training step", parameters, rows, training=True, low_precision=low_precision, usual=usual)
     with builder.section("gather"):
         x = _gather_inputs(builder)
         targets = loss.gather(builder, parameters.outputs) if loss is not None else None
