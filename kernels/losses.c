@@ -70,7 +70,7 @@ INLINE void bce_of(V *x, const V *t, V *term, const int count)
     V e[GROUP], sigmoid[GROUP];
     EACH e[i] = -absolute(x[i]);
     exp_nonpositive_of(e, count);
-    EACH sigmoid[i] = choose(x[i] < 0, e[i], splat(1)) / (e[i] + 1);
+    EACH sigmoid[i] = choose_less(x[i], (V){0}, e[i], splat(1)) / (e[i] + 1);
     log1p_unit_of(e, count);
     EACH term[i] = fnmadd(x[i], t[i], greater_of((V){0}, x[i])) + e[i];
     EACH x[i] = sigmoid[i] - t[i];

@@ -76,7 +76,7 @@ INLINE V quotient_of(V a, V divisor, V reciprocal)
     const V rest = fmadd(-divisor, reciprocal, splat(1)) * reciprocal;
     V quotient = fmadd(a, reciprocal, a * rest);
     quotient = fmadd(fmadd(-quotient, divisor, a), reciprocal, quotient);
-    return choose(a < (REAL)INFINITY, quotient, a);
+    return choose_less(a, splat((REAL)INFINITY), quotient, a);
 }
 
 KERNEL(adam_update)

@@ -80,12 +80,12 @@ static const REAL TANH_COEFFICIENTS[] = {
 #define EACH for (int i = 0; i < count; i++)
 
 /* value = (c0 + c1 r) + r**2 ((c2 + c3 r) + r**2 (...)), with the square of r given: half as long a chain as Horner's.
- * Where the mask is set the coefficients are `other`, of which there are as many. */
-INLINE void polynomials(
-    V *value, const V *r, const V *square, const REAL *c, const VI *mask, const REAL *other, int terms, const int count)
+ * Where a < limit, if a is given, the coefficients are `other`, of which there are as many. */
+INLINE void polynomials(V *value, const V *r, const V *square, const REAL *c, const REAL *other, const V *a, V limit,
+                        int terms, const int count)
 {
     int k = (terms - 1) / 2 * 2;
-#define COEFFICIENT(k) (mask ? choose(mask[i], splat(other[k]), splat(c[k])) : splat(c[k]))
+#define COEFFICIENT(k) (a ? choose_less(a[i], limit, splat(other[k]), splat(c[k])) : splat(c[k]))
     EACH value[i] = k + 1 < terms ? fmadd(r[i], COEFFICIENT(k + 1), COEFFICIENT(k)) : COEFFICIENT(k);
 #pragma GCC unroll 8
     for (k -= 2; k >= 0; k -= 2) {
@@ -122,7 +122,7 @@ INLINE void reduce(V *x, V *shifted, const V magic, const int count)
     EACH x[i] = fmadd(whole[i], splat(MINUS_LN2_HIGH), x[i]);
     EACH x[i] = fmadd(whole[i], splat(MINUS_LN2_LOW), x[i]);
     EACH square[i] = x[i] * x[i];
-    polynomials(value, x, square, EXP_COEFFICIENTS, NULL, NULL, TERMS(EXP_COEFFICIENTS), count);
+    polynomials(value, x, square, EXP_COEFFICIENTS, NULL, NULL, (V){0}, TERMS(EXP_COEFFICIENTS), count);
     EACH x[i] = fmadd(square[i], value[i], x[i]);
 }
 
@@ -149,7 +149,7 @@ INLINE void exp_nonpositive_of(V *x, const int count)
     reduce(e, shifted, splat(ROUND_MAGIC), count);
     EACH shifted[i] = power(shifted[i]);
     EACH e[i] = fmadd(shifted[i], e[i], shifted[i]);
-    EACH x[i] = choose(x[i] < low, (V){0}, e[i]);
+    EACH x[i] = choose_less(x[i], low, (V){0}, e[i]);
 }
 
 /* The natural logarithm of a normal positive number: x = 2**k (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)]. Infinity and
@@ -162,13 +162,13 @@ INLINE V vector_log(V x)
     const V s = f / (f + 2);
     const V z = s * s, square = z * z;
     V value;
-    polynomials(&value, &z, &square, LOG_COEFFICIENTS, NULL, NULL, TERMS(LOG_COEFFICIENTS), 1);
+    polynomials(&value, &z, &square, LOG_COEFFICIENTS, NULL, NULL, (V){0}, TERMS(LOG_COEFFICIENTS), 1);
     const V half_square = f * f * (REAL)0.5;
     /* log(1 + f) = f - (f**2 / 2 - s (f**2 / 2 + R)): f itself is exact, all that is rounded is small beside it. */
     const V correction = s * fmadd(z, value, half_square);
     const V exponent = to_float(k);
     const V low = fmadd(exponent, splat(MINUS_LN2_LOW), half_square - correction);
-    return choose(x < (REAL)INFINITY, fmadd(exponent, splat(-(MINUS_LN2_HIGH)), f - low), x);
+    return choose_less(x, splat((REAL)INFINITY), fmadd(exponent, splat(-(MINUS_LN2_HIGH)), f - low), x);
 }
 
 /* log(1 + x) for 0 <= x <= 1, as vector_log without an exponent. */
@@ -178,7 +178,7 @@ INLINE void log1p_unit_of(V *x, const int count)
     EACH s[i] = x[i] / (x[i] + 2);
     EACH z[i] = s[i] * s[i];
     EACH square[i] = z[i] * z[i];
-    polynomials(value, z, square, LOG1P_COEFFICIENTS, NULL, NULL, TERMS(LOG1P_COEFFICIENTS), count);
+    polynomials(value, z, square, LOG1P_COEFFICIENTS, NULL, NULL, (V){0}, TERMS(LOG1P_COEFFICIENTS), count);
     EACH square[i] = x[i] * x[i] * (REAL)0.5;
     EACH value[i] = fmadd(z[i], value[i], square[i]);
     EACH x[i] = x[i] - fnmadd(s[i], value[i], square[i]);
@@ -190,22 +190,21 @@ INLINE void log1p_unit_of(V *x, const int count)
  * small. */
 INLINE void tanh_of(V *x, const int count)
 {
-    const V magic = splat(ROUND_MAGIC), rate = splat((REAL)2.8853900817779268147);
-    V a[GROUP], r[GROUP], scale[GROUP], factor[GROUP], base[GROUP], value[GROUP];
-    VI small[GROUP];
+    const V magic = splat(ROUND_MAGIC), rate = splat((REAL)2.8853900817779268147), small = splat(TANH_SMALL);
+    V a[GROUP], r[GROUP], scale[GROUP], square[GROUP], value[GROUP];
     EACH a[i] = absolute(x[i]);
-    EACH small[i] = a[i] < (REAL)TANH_SMALL;
     EACH r[i] = lesser_of(splat(TANH_ONE), a[i]);
     EACH scale[i] = fmadd(r[i], rate, magic);
     EACH r[i] = fmadd(r[i], rate, magic - scale[i]);
-    EACH scale[i] = power(scale[i]);
-    EACH r[i] = choose(small[i], a[i] * a[i], r[i]);
-    EACH factor[i] = choose(small[i], a[i], scale[i]) * r[i];
-    EACH base[i] = choose(small[i], a[i], scale[i] + 1);
-    EACH scale[i] = r[i] * r[i];
-    polynomials(value, r, scale, POWER_COEFFICIENTS, small, TANH_COEFFICIENTS, TERMS(POWER_COEFFICIENTS), count);
-    EACH value[i] = fmadd(factor[i], value[i], base[i]);
-    EACH value[i] = choose(small[i], value[i], 1 - 2 / value[i]);
+    EACH r[i] = choose_less(a[i], small, a[i] * a[i], r[i]);
+    EACH scale[i] = choose_less(a[i], small, a[i], power(scale[i]));
+    EACH square[i] = r[i] * r[i];
+    polynomials(value, r, square, POWER_COEFFICIENTS, TANH_COEFFICIENTS, a, small, TERMS(POWER_COEFFICIENTS), count);
+    /* What the polynomial does not need is computed after it: registers are few. */
+    EACH r[i] = scale[i] * r[i];
+    EACH scale[i] = choose_less(a[i], small, scale[i], scale[i] + 1);
+    EACH value[i] = fmadd(r[i], value[i], scale[i]);
+    EACH value[i] = choose_less(a[i], small, value[i], 1 - 2 / value[i]);
     EACH x[i] = from_bits(bits(value[i]) | (bits(x[i]) & (INT)SIGN));
 }
 

@@ -116,10 +116,29 @@ INLINE V square_root(V a)
 }
 
 /* a where the mask is set, b elsewhere; a comparison of vectors is such a mask, false for NaN. (GCC has no `mask ? a : b`
- * in C, and makes branches of a loop over lanes where a function is long; of this it makes masked moves or blends.) */
+ * in C, and makes branches of a loop over lanes where a function is long; of this it makes a masked move where b is zero,
+ * else two operations.) */
 INLINE V choose(VI mask, V a, V b)
 {
     return (V)((mask & (VI)a) | (~mask & (VI)b));
+}
+
+/* x where a < b, else y: one operation besides the comparison. */
+INLINE V choose_less(V a, V b, V x, V y)
+{
+#if VECTOR_BYTES == 64
+    return sizeof(REAL) == 4
+               ? (V)_mm512_mask_blend_ps(
+                     _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_LT_OQ), (__m512)y, (__m512)x)
+               : (V)_mm512_mask_blend_pd(
+                     _mm512_cmp_pd_mask((__m512d)a, (__m512d)b, _CMP_LT_OQ), (__m512d)y, (__m512d)x);
+#elif VECTOR_BYTES == 32
+    return sizeof(REAL) == 4
+               ? (V)_mm256_blendv_ps((__m256)y, (__m256)x, _mm256_cmp_ps((__m256)a, (__m256)b, _CMP_LT_OQ))
+               : (V)_mm256_blendv_pd((__m256d)y, (__m256d)x, _mm256_cmp_pd((__m256d)a, (__m256d)b, _CMP_LT_OQ));
+#else
+    return choose(a < b, x, y);
+#endif
 }
 
 /* a where a > b, else b: what the CPU calls the maximum. b where one is NaN. */
@@ -219,21 +238,46 @@ INLINE V shuffle(V a, V b, VI index)
 /* The sum of all lanes: halves added until one number is left, always in the same order. */
 INLINE REAL horizontal_sum(V a)
 {
+#ifdef __SSE2__
+#ifdef REAL_IS_FLOAT
+#if VECTOR_BYTES == 64
+    const __m256 half = _mm256_add_ps(_mm512_castps512_ps256((__m512)a), _mm512_extractf32x8_ps((__m512)a, 1));
+#elif VECTOR_BYTES == 32
+    const __m256 half = (__m256)a;
+#endif
+#if VECTOR_BYTES >= 32
+    __m128 sum = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+#else
+    __m128 sum = (__m128)a;
+#endif
+    sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
+    return _mm_cvtss_f32(_mm_add_ss(sum, _mm_shuffle_ps(sum, sum, 1)));
+#else
+#if VECTOR_BYTES == 64
+    const __m256d half = _mm256_add_pd(_mm512_castpd512_pd256((__m512d)a), _mm512_extractf64x4_pd((__m512d)a, 1));
+#elif VECTOR_BYTES == 32
+    const __m256d half = (__m256d)a;
+#endif
+#if VECTOR_BYTES >= 32
+    const __m128d sum = _mm_add_pd(_mm256_castpd256_pd128(half), _mm256_extractf128_pd(half, 1));
+#else
+    const __m128d sum = (__m128d)a;
+#endif
+    return _mm_cvtsd_f64(_mm_add_sd(sum, _mm_unpackhi_pd(sum, sum)));
+#endif
+#else
     for (INT count = (INT)LANES / 2; count >= 1; count /= 2) {
         a += shuffle(a, a, widened(lane_numbers()) + count);
     }
     return a[0];
+#endif
 }
 
-/* The sum of a group's vectors: halves added, as in horizontal_sum. */
-INLINE V sum_of_group(V *value)
+/* The sum of a group's vectors: halves added, as in horizontal_sum. (Written out: GCC leaves arrays that a loop of
+ * changing length walks in memory.) */
+INLINE V sum_of_group(const V *value)
 {
-    for (int count = GROUP / 2; count >= 1; count /= 2) {
-        for (int i = 0; i < count; i++) {
-            value[i] += value[i + count];
-        }
-    }
-    return value[0];
+    return GROUP == 4 ? (value[0] + value[2 % GROUP]) + (value[1] + value[3 % GROUP]) : value[0] + value[1];
 }
 
 /* out[j, i] = x[i, j] for a square block of one vector each way.
