@@ -1,11 +1,28 @@
-/* The three products of a dense layer: one register tile, three ways to point it at the operands.
+/* The three products of a dense layer: one register tile, three ways to point it at the operands, and forms of their own
+ * for few rows of the batch.
  * Reference: fastnn/kernels/reference/dense.py */
 #include "dot.h"
-#include "tile.h"
+
+/* So many terms for each row of the batch must there be for adding up lanes to pay. */
+enum { TERMS_PER_ROW = 8 };
 
 INLINE int64_t vectors_in(int64_t length)
 {
     return (length + LANES - 1) / LANES;
+}
+
+/* A product with weights as A, of any number of rows of the batch. The form, and with it the order of the sums, depends
+ * on all rows: it is no product that threads may share along the batch. */
+static __attribute__((noinline)) void product(const Product *p)
+{
+    const int few = p->columns > 0 && 2 * p->columns <= LANES;
+    if (few && p->a_row == 1) {
+        exchanged(p);
+    } else if (few && p->a_k == 1 && p->K > TERMS_PER_ROW * p->columns) {
+        dotted(p);
+    } else {
+        covered(p);
+    }
 }
 
 KERNEL(dense_forward)
@@ -66,5 +83,5 @@ KERNEL(dense_backward_weight)
         p.b = dy.data, p.b_k = dy.stride1;
         p.M = K, p.N = vectors_in(O);
     }
-    product(&p);
+    covered(&p);
 }

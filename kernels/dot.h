@@ -1,13 +1,17 @@
-/* Weight gradients as dot products, without a transposition: the C twin of fastnn/kernels/numba/dot.py.
+/* Products as dot products: the C twin of fastnn/kernels/numba/dot.py.
  *
- * Both operands lie with the batch contiguous. Each element of C is a vector of partial sums, one for each lane, ascending
- * over the batch, and at the end the sum of the lanes, halves first. That last sum costs some instructions per element,
- * a transposition some per number of an operand: this form is the faster one for few rows of C or many rows of the batch.
+ * Both operands lie with the axis of the sums contiguous. Each element of C is a vector of partial sums, one for each
+ * lane, ascending over the terms, and at the end the sum of the lanes, halves first. That last sum costs some instructions
+ * per element.
+ *
+ * Weight gradients sum over the batch; the alternative is to transpose an operand, which costs some instructions per
+ * number: dot products are faster for few rows of C or many rows of the batch. The other two products, of few rows of the
+ * batch and weights whose rows are summed over, read each weight once and spend nothing on padding.
  */
 #ifndef FASTNN_DOT_H
 #define FASTNN_DOT_H
 
-#include "kernel.h"
+#include "tile.h"
 
 /* A block of C is DOT_ROWS x DOT_COLUMNS sums in registers, half of those that there are: as many loads as the
  * multiplications leave time for, and enough sums to hide the latency of an addition. Two such blocks lie side by side
@@ -54,7 +58,7 @@ INLINE void partial_sums(V *sums, const REAL *a, int64_t a_row, const REAL *b, i
     int64_t t = 0;
 #pragma GCC unroll 1
     for (; t + LANES <= terms; t += LANES) {
-        V factor[DOT_ROWS];
+        V factor[DOT_SUMS];
         EACH_DOT_ROW factor[i] = load(a + i * a_row + t);
         EACH_DOT_COLUMN {
             const V column = load(four[j / 4] + j % 4 * b_row);
@@ -64,7 +68,7 @@ INLINE void partial_sums(V *sums, const REAL *a, int64_t a_row, const REAL *b, i
     }
     if (t < terms) {
         const VI valid = lanes_below(terms - t);
-        V factor[DOT_ROWS];
+        V factor[DOT_SUMS];
         EACH_DOT_ROW factor[i] = choose(valid, load(a + i * a_row + t), (V){0});
         EACH_DOT_COLUMN {
             const V column = choose(valid, load(b + j * b_row + t), (V){0}); /* 0 * NaN is NaN */
@@ -114,6 +118,90 @@ static __attribute__((noinline, unused)) void dots(
             V sums[LANES];
             partial_sums(sums, a + m * a_row, a_row, b, b_row, terms, 1, (int)LANES);
             put(c + m * c_row, sums_of_lanes(sums), accumulate);
+        }
+    }
+}
+
+/* How many numbers of the batch are gathered at once, and how many sums are kept: both stay in L1, on the stack. */
+enum { AT_ONCE = 2048, MOST_STREAMS = 8 };
+
+/* sums[i, j] (+)= sum over t of A[i, t] X[j, t]: `rows` of A, `batch` of X, which has AT_ONCE numbers. */
+INLINE void few_sums(REAL *sums, const REAL *a, int64_t a_row, const REAL *x, int64_t terms, int64_t accumulate,
+                     const int rows, const int batch)
+{
+    V parts[DOT_SUMS], ordered[DOT_SUMS > LANES ? DOT_SUMS : LANES];
+    const int streams = rows < MOST_STREAMS ? rows : MOST_STREAMS, together = streams * batch;
+#pragma GCC unroll 16
+    for (int n = 0; n < (int)(DOT_SUMS > LANES ? DOT_SUMS : LANES); n++) {
+        if (n % together == 0 && n < rows * batch) {
+            partial_sums(parts, x, AT_ONCE / batch, a + n / batch * a_row, a_row, terms, batch, streams);
+        }
+        ordered[n] = n < rows * batch ? parts[n % batch * streams + n % together / batch] : (V){0};
+    }
+#pragma GCC unroll 16
+    for (int n = 0; n < rows * batch; n += (int)LANES) {
+        const V sum = sums_of_lanes(ordered + n), before = load(sums + n), total = accumulate ? before + sum : sum;
+        store(sums + n, n + LANES <= rows * batch ? total : choose(lanes_below(rows * batch - n), total, before));
+    }
+}
+
+/* The same for M rows of A. */
+#define FEW(batch)                                                                                                     \
+    static __attribute__((noinline)) void few_##batch(                                                                 \
+        REAL *sums, const REAL *a, int64_t a_row, const REAL *x, int64_t M, int64_t terms, int64_t accumulate)         \
+    {                                                                                                                  \
+        for (; M >= DOT_SUMS / batch; M -= DOT_SUMS / batch, a += DOT_SUMS / batch * a_row, sums += DOT_SUMS) {        \
+            few_sums(sums, a, a_row, x, terms, accumulate, DOT_SUMS / batch, batch);                                   \
+        }                                                                                                              \
+        for (; DOT_SUMS > 4 * batch && M >= 4; M -= 4, a += 4 * a_row, sums += 4 * batch) {                            \
+            few_sums(sums, a, a_row, x, terms, accumulate, 4, batch);                                                  \
+        }                                                                                                              \
+        for (; M > 0; M--, a += a_row, sums += batch) {                                                                \
+            few_sums(sums, a, a_row, x, terms, accumulate, 1, batch);                                                  \
+        }                                                                                                              \
+    }
+FEW(1) FEW(2) FEW(4) FEW(8)
+
+/* x[j, t] = b[t, j] for `batch` columns of b; rows of x have AT_ONCE / batch numbers. */
+INLINE void gather_columns(REAL *x, int64_t batch, const REAL *b, int64_t b_k, int64_t terms)
+{
+    if (batch == 1) {
+        for (int64_t t = 0; t < terms; t++) {
+            x[t] = b[t * b_k];
+        }
+        return;
+    }
+    REAL across[LANES * LANES];
+    for (int64_t t = 0; t < terms; t += LANES) {
+        transpose_block(across, LANES, b + t * b_k, b_k, terms - t);
+        for (int64_t j = 0; j < batch; j++) {
+            store(x + j * (AT_ONCE / batch) + t, load(across + j * LANES));
+        }
+    }
+}
+
+/* A product whose C has few columns and whose A is contiguous along the terms. The columns of B are gathered first; of
+ * more terms than there is room for, the blocks are added in order. */
+static __attribute__((noinline, unused)) void dotted(const Product *p)
+{
+    REAL sums[AT_ONCE + LANES], x[AT_ONCE];
+    const int64_t batch = p->columns <= 2 ? p->columns : p->columns <= 4 ? 4 : 8, room = AT_ONCE / batch;
+    for (int64_t m = 0; m < p->M; m += room) {
+        const int64_t rows = least(room, p->M - m);
+        for (int64_t k = 0; k == 0 || k < p->K; k += room) {
+            const int64_t terms = least(room, p->K - k);
+            const REAL *const a = p->a + m * p->a_row + k;
+            gather_columns(x, batch, p->b + k * p->b_k, p->b_k, terms);
+            switch (batch) {
+            case 1: few_1(sums, a, p->a_row, x, rows, terms, k > 0); break;
+            case 2: few_2(sums, a, p->a_row, x, rows, terms, k > 0); break;
+            case 4: few_4(sums, a, p->a_row, x, rows, terms, k > 0); break;
+            default: few_8(sums, a, p->a_row, x, rows, terms, k > 0);
+            }
+        }
+        store(sums + rows * batch, (V){0});
+        for (int64_t i = m; i < m + rows; i++) {
+            store(p->c + i * p->c_row, finished(p, load(sums + (i - m) * batch), p->h + i * p->h_row));
         }
     }
 }

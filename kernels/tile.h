@@ -220,13 +220,4 @@ static __attribute__((noinline, unused)) void exchanged(const Product *p)
     }
 }
 
-INLINE void product(const Product *p)
-{
-    if (p->columns > 0 && 2 * p->columns <= LANES && p->a_row == 1) {
-        exchanged(p);
-    } else {
-        covered(p);
-    }
-}
-
 #endif

@@ -1,5 +1,5 @@
-"""Products of few rows take forms of their own, with roles exchanged or in wide tiles: against the reference, and all
-compiled sets with the same bits."""
+"""Products of few rows take forms of their own, with roles exchanged, as dot products or in wide tiles: against the
+reference, and all compiled sets with the same bits."""
 
 import itertools
 
@@ -9,7 +9,7 @@ import pytest
 
 from fastnn import ops
 
-SIZES = ((1, 5), (3, 17), (10, 65), (33, 130), (130, 3), (20, 1030))
+SIZES = ((1, 5), (3, 17), (10, 65), (33, 130), (130, 3), (20, 1030), (3, 2100))
 CASES = list(itertools.product(range(1, 18), SIZES, ("C", "F"), (0, 1, 2)))
 
 

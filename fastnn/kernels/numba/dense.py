@@ -1,13 +1,18 @@
-"""The three products of a dense layer: one register tile, three ways to point it at the operands."""
+"""The three products of a dense layer: one register tile, three ways to point it at the operands, and forms of their
+own for few rows of the batch.
+"""
 
 import numpy as np
-from numba import njit
+from numba import njit, types
 
 from ..reference.dense import NOTHING, WHERE_POSITIVE
-from .dot import dots
+from .dot import AT_ONCE, dots, few_sums, gather_columns, room
 from .entry import kernel
 from .simd import at, fma, lanes, load, select, splat, store, transpose_block
 from .tile import call_product, scratch, widest
+
+# So many terms for each row of the batch must there be for adding up lanes to pay.
+TERMS_PER_ROW = 8
 
 
 @njit(error_model="numpy")
@@ -45,12 +50,38 @@ def _exchanged(c, c_row, a, a_k, b, b_k, M, K, rows, floor, h, h_row, derivative
                 store(c, (first + i) * c_row, _finished(sum, y, derivative, floor, c0, c1, c2))
 
 
+@njit(error_model="numpy")
+def _dotted(c, c_row, a, a_row, b, b_k, M, K, columns, floor, h, h_row, derivative, c0, c1, c2):
+    """A product of few columns whose A is contiguous along the terms. The columns of B are gathered first; of more
+    terms than there is room for, the blocks are added in order.
+    """
+    sums, x, across = room(c), room(c), scratch(c)
+    batch = types.int64(columns if columns <= 2 else 4 if columns <= 4 else 8)
+    most = AT_ONCE // batch
+    for m in range(0, M, most):
+        rows = min(most, M - m)
+        for k in range(0, max(K, 1), most):
+            terms = min(most, K - k)
+            gather_columns(x, batch, across, at(b, k * b_k), b_k, terms)
+            few_sums(sums, at(a, m * a_row + k), a_row, x, rows, terms, types.int64(k > 0), batch)
+        store(sums, rows * batch, splat(c, 0.0))
+        for i in range(m, m + rows):
+            sum, y = load(sums, (i - m) * batch), load(h, i * h_row)
+            store(c, i * c_row, _finished(sum, y, derivative, floor, c0, c1, c2))
+
+
 @kernel
 def dense_forward(y, x, weight, O, B, K, floor):
     lane = lanes(y.data)
     if lane >= 2 * B and weight.stride0 == 1:
         _exchanged(
             y.data, y.stride0, weight.data, weight.stride1, x.data, x.stride0,
+            O, K, B, floor, y.data, y.stride0, NOTHING, 0.0, 0.0, 0.0,
+        )  # fmt: skip
+        return
+    if lane >= 2 * B and B > 0 and weight.stride1 == 1 and K > TERMS_PER_ROW * B:
+        _dotted(
+            y.data, y.stride0, weight.data, weight.stride0, x.data, x.stride0,
             O, K, B, floor, y.data, y.stride0, NOTHING, 0.0, 0.0, 0.0,
         )  # fmt: skip
         return
@@ -63,10 +94,16 @@ def dense_forward(y, x, weight, O, B, K, floor):
 @kernel
 def dense_backward_input(dx, dy, weight, x, I, B, O, derivative, c0, c1, c2):
     lane = lanes(dx.data)
+    h, h_row = (dx.data, dx.stride0) if derivative == NOTHING else (x.data, x.stride0)
     if lane >= 2 * B and weight.stride1 == 1:
-        h, h_row = (dx.data, dx.stride0) if derivative == NOTHING else (x.data, x.stride0)
         _exchanged(
             dx.data, dx.stride0, weight.data, weight.stride0, dy.data, dy.stride0,
+            I, O, B, -np.inf, h, h_row, derivative, c0, c1, c2,
+        )  # fmt: skip
+        return
+    if lane >= 2 * B and B > 0 and weight.stride0 == 1 and O > TERMS_PER_ROW * B:
+        _dotted(
+            dx.data, dx.stride0, weight.data, weight.stride1, dy.data, dy.stride0,
             I, O, B, -np.inf, h, h_row, derivative, c0, c1, c2,
         )  # fmt: skip
         return

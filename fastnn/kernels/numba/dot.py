@@ -1,14 +1,19 @@
-"""Weight gradients as dot products, without a transposition.
+"""Products as dot products.
 
-Both operands lie with the batch contiguous. Each element of C is a vector of partial sums, one for each lane, ascending
-over the batch, and at the end the sum of the lanes, halves first. That last sum costs some instructions per element, a
-transposition some per number of an operand: this form is the faster one for few rows of C or many rows of the batch.
+Both operands lie with the axis of the sums contiguous. Each element of C is a vector of partial sums, one for each
+lane, ascending over the terms, and at the end the sum of the lanes, halves first. That last sum costs some instructions
+per element.
+
+Weight gradients sum over the batch; the alternative is to transpose an operand, which costs some instructions per
+number: dot products are faster for few rows of C or many rows of the batch. The other two products, of few rows of the
+batch and weights whose rows are summed over, read each weight once and spend nothing on padding.
 """
 
 from typing import Any
 
 from llvmlite import ir
 from numba import njit, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ..cpu import vector_registers
@@ -17,13 +22,21 @@ from .simd import (
     fused_multiply_add,
     lanes,
     lanes_below_vector,
+    load,
     load_vector,
+    store,
     store_vector,
+    transpose_block,
     vector_of,
     vector_type,
 )
 
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
+
+# How many numbers of the batch are gathered at once, and how many sums are kept: both stay in L1, on the stack.
+AT_ONCE = 2048
+# Rows of A that are walked side by side: more of them, whole pages apart, would not fit into L1.
+_MOST_STREAMS = 8
 
 
 def _block_shape(lanes: int) -> tuple[int, int]:
@@ -169,3 +182,125 @@ def _sums_of_lanes(builder: Any, values: list[Any]) -> Any:
         ]
         distance //= 2
     return values[0]
+
+
+# Few columns of B, in rows of a scratch; many rows of A.
+
+
+@intrinsic
+def room(typingctx, p):
+    """Room on the stack for AT_ONCE numbers and a vector."""
+
+    def emit(context, builder, sig, args):
+        vector = vector_type(vector_of(sig.args[0].dtype))
+        place = cgutils.alloca_once(builder, ir.ArrayType(vector, AT_ONCE // vector.count + 1))
+        return builder.bitcast(place, args[0].type)
+
+    return p(p), emit
+
+
+@intrinsic
+def _sums_at_once(typingctx, p):
+    return types.int64(p), lambda context, builder, sig, args: _int(vector_registers() // 2)
+
+
+@njit(error_model="numpy")
+def few_sums(sums, a, a_row, x, M, terms, accumulate, batch):
+    """sums[i, j] (+)= sum over t of A[i, t] X[j, t]: M rows of A, `batch` (1, 2, 4 or 8) of X, which has AT_ONCE
+    numbers."""
+    whole, m = _sums_at_once(x) // batch, types.int64(0)
+    for rows in (whole, types.int64(4), types.int64(1)):
+        if rows <= whole:
+            count = (M - m) // rows
+            _few_blocks(at(sums, m * batch), at(a, m * a_row), a_row, x, terms, accumulate, rows, batch, count)
+            m += count * rows
+
+
+@intrinsic
+def _few_blocks(typingctx, sums, a, a_row, x, terms, accumulate, rows, batch, count):
+    """The same for `count` times `rows` rows: a switch over all shapes, each with its own registers and loops."""
+    i = types.int64
+    vector = vector_type(vector_of(a.dtype))
+    sig = types.void(sums, a, i, x, i, i, i, i, i)
+
+    def emit(context, builder, sig, args):
+        sums, a, a_row, x, terms, accumulate, rows, batch, count = args
+        shape, done = builder.add(builder.mul(rows, _int(16)), batch), builder.append_basic_block("few.done")
+        choice = builder.append_basic_block("few.choice")
+        builder.cbranch(builder.icmp_signed(">", count, _int(0)), choice, done)
+        builder.position_at_end(choice)
+        switch = builder.switch(shape, done)
+        for many, columns in _few_shapes(vector.count):
+            start, loop = (builder.append_basic_block(f"few.{n}.{many}x{columns}") for n in ("start", "loop"))
+            switch.add_case(_int(many * 16 + columns), start)
+            builder.position_at_end(start)
+            builder.branch(loop)
+            builder.position_at_end(loop)
+            left, place, first = builder.phi(_I64), builder.phi(sums.type), builder.phi(a.type)
+            _few_block(builder, vector, place, first, a_row, x, terms, accumulate, many, columns)
+            still = builder.sub(left, _int(1))
+            next_place, next_first = (
+                builder.gep(place, [_int(many * columns)]),
+                builder.gep(first, [builder.mul(a_row, _int(many))]),
+            )
+            for phi, before, after in ((left, count, still), (place, sums, next_place), (first, a, next_first)):
+                phi.add_incoming(before, start)
+                phi.add_incoming(after, builder.block)
+            builder.cbranch(builder.icmp_signed("!=", still, _int(0)), loop, done)
+        builder.position_at_end(done)
+        return context.get_dummy_value()
+
+    return sig, emit
+
+
+def _few_shapes(lanes: int) -> list[tuple[int, int]]:
+    """(rows, batch) of the blocks of `few_sums`."""
+    shapes = {
+        (rows, batch)
+        for batch in (1, 2, 4, 8)
+        if 2 * batch <= lanes
+        for rows in (vector_registers() // 2 // batch, 4, 1)
+        if rows <= vector_registers() // 2 // batch
+    }
+    return sorted(shapes)
+
+
+def _few_block(
+    builder: Any, vector: Any, sums: Any, a: Any, a_row: Any, x: Any, terms: Any, accumulate: Any, rows: int, batch: int
+) -> None:
+    lanes, zero = vector.count, ir.Constant(vector, None)
+    x_rows = [builder.gep(x, [_int(j * (AT_ONCE // batch))]) for j in range(batch)]
+    streams = min(rows, _MOST_STREAMS)
+    ordered = []
+    for first in range(0, rows, streams):
+        a_rows = [builder.gep(a, [builder.mul(a_row, _int(first + i))]) for i in range(streams)]
+        parts = _all_terms(builder, vector, x_rows, a_rows, terms)
+        ordered += [parts[j][i] for i in range(streams) for j in range(batch)]
+    again = builder.icmp_signed("!=", accumulate, _int(0))
+    for n in range(0, rows * batch, lanes):
+        some = ordered[n : n + lanes]
+        place = builder.gep(sums, [_int(n)])
+        sum = _sums_of_lanes(builder, some + [zero] * (lanes - len(some)))
+        before = load_vector(builder, place, vector)
+        total = builder.select(again, builder.fadd(before, sum), sum)
+        if len(some) < lanes:
+            total = builder.select(lanes_below_vector(builder, _int(len(some)), lanes), total, before)
+        store_vector(builder, total, place)
+
+
+@njit(error_model="numpy")
+def gather_columns(x, batch, across, b, b_k, terms):
+    """x[j, t] = b[t, j] for `batch` columns of b; rows of x have AT_ONCE / batch numbers. `across` is a scratch."""
+    if batch == 1:
+        for t in range(terms):
+            x[t] = b[t * b_k]
+        return
+    lane, row = lanes(x), AT_ONCE // batch
+    whole = terms // lane * lane
+    for t in range(0, whole, lane):
+        transpose_block(across, lane, at(b, t * b_k), b_k, lane)
+        for j in range(batch):
+            store(x, j * row + t, load(across, j * lane))
+    for t in range(whole, terms):
+        for j in range(batch):
+            x[j * row + t] = b[t * b_k + j]

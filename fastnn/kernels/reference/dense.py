@@ -2,6 +2,9 @@
 kernel knows of it and the weight gradient yields its gradient too.
 
     B rows of the batch     I inputs     O outputs     K = I + 1 with a bias, I without
+
+Kernels may choose the form of a product, and with it the order of its sums, by the number of rows of the batch: threads
+do not share a product along them.
 """
 
 from typing import Any
@@ -16,7 +19,7 @@ NOTHING, WHERE_POSITIVE, QUADRATIC = 0, 1, 2
 """How the derivative of the activation that made x follows from x: `derivative` of `dense_backward_input`."""
 
 
-@operation(writes="y[O,B]", reads="x[K,B] weight[O,K]", scalars="floor", splits="O B")
+@operation(writes="y[O,B]", reads="x[K,B] weight[O,K]", scalars="floor", splits="O")
 def dense_forward(y: Array, x: Array, weight: Array, floor: float) -> None:
     """y = max(weight x, floor).
 
@@ -36,7 +39,7 @@ def dense_forward(y: Array, x: Array, weight: Array, floor: float) -> None:
     reads="dy[O,B] weight[O,I] x?derivative[I,B]",
     scalars="derivative:int<3 c0 c1 c2",
     in_place="dx=x",
-    splits="I B",
+    splits="I",
 )
 def dense_backward_input(
     dx: Array, dy: Array, weight: Array, x: Array | None, derivative: int, c0: float, c1: float, c2: float
