@@ -1,8 +1,14 @@
 """Fixtures that several test files share."""
 
+import signal
+
 import pytest
 
 from fastnn.cli import main
+
+# What a shell starts in the background ignores Ctrl-C and hands that on to its children; tests send it to theirs.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
