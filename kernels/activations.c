@@ -2,9 +2,10 @@
 #include "vecmath.h"
 
 /* Rows without a gap between them are one long row: short ones make up whole groups, too. */
-INLINE void join_rows(int64_t stride0, int64_t stride1, int64_t *F, int64_t *B)
+INLINE void join_rows(int64_t stride0, int64_t stride1, int64_t stride2, int64_t *F, int64_t *B)
 {
-    if (stride0 == stride1 && stride0 - *B < LANES && stride0 >= *B && stride0 % LANES == 0) {
+    const int same = stride0 == stride1 && stride0 == stride2;
+    if (same && stride0 - *B < LANES && stride0 >= *B && stride0 % LANES == 0) {
         *B = *F * stride0;
         *F = *F > 0;
     }
@@ -12,7 +13,7 @@ INLINE void join_rows(int64_t stride0, int64_t stride1, int64_t *F, int64_t *B)
 
 /* y = function(x), as many vectors at a time as wait for each other's latencies. */
 #define ELEMENTWISE(function, y, x, F, B)                                                    \
-    join_rows(y.stride0, x.stride0, &F, &B);                                                 \
+    join_rows(y.stride0, x.stride0, x.stride0, &F, &B);                                      \
     for (int64_t f = 0; f < F; f++) {                                                        \
         int64_t b = 0;                                                                       \
         for (; b + (GROUP - 1) * LANES < B; b += GROUP * LANES) {                            \
@@ -35,8 +36,10 @@ INLINE void join_rows(int64_t stride0, int64_t stride1, int64_t *F, int64_t *B)
 KERNEL(relu_forward)
 {
     const Matrix y = next_matrix(&words), x = next_matrix(&words);
-    const int64_t F = next_integer(&words), B = next_integer(&words);
+    int64_t F = next_integer(&words), B = next_integer(&words);
+    join_rows(y.stride0, x.stride0, x.stride0, &F, &B);
     for (int64_t f = 0; f < F; f++) {
+#pragma GCC unroll 8
         for (int64_t b = 0; b < B; b += LANES) {
             store(row_of(y, f) + b, greater_of((V){0}, load(row_of(x, f) + b))); /* NaN stays */
         }
@@ -46,8 +49,10 @@ KERNEL(relu_forward)
 KERNEL(relu_backward)
 {
     const Matrix dx = next_matrix(&words), dy = next_matrix(&words), y = next_matrix(&words);
-    const int64_t F = next_integer(&words), B = next_integer(&words);
+    int64_t F = next_integer(&words), B = next_integer(&words);
+    join_rows(dx.stride0, dy.stride0, y.stride0, &F, &B);
     for (int64_t f = 0; f < F; f++) {
+#pragma GCC unroll 8
         for (int64_t b = 0; b < B; b += LANES) {
             store(row_of(dx, f) + b, choose(load(row_of(y, f) + b) > 0, load(row_of(dy, f) + b), (V){0}));
         }
@@ -64,8 +69,10 @@ KERNEL(tanh_forward)
 KERNEL(tanh_backward)
 {
     const Matrix dx = next_matrix(&words), dy = next_matrix(&words), y = next_matrix(&words);
-    const int64_t F = next_integer(&words), B = next_integer(&words);
+    int64_t F = next_integer(&words), B = next_integer(&words);
+    join_rows(dx.stride0, dy.stride0, y.stride0, &F, &B);
     for (int64_t f = 0; f < F; f++) {
+#pragma GCC unroll 8
         for (int64_t b = 0; b < B; b += LANES) {
             const V value = load(row_of(y, f) + b);
             store(row_of(dx, f) + b, load(row_of(dy, f) + b) * (1 - value * value));
@@ -83,8 +90,10 @@ KERNEL(sigmoid_forward)
 KERNEL(sigmoid_backward)
 {
     const Matrix dx = next_matrix(&words), dy = next_matrix(&words), y = next_matrix(&words);
-    const int64_t F = next_integer(&words), B = next_integer(&words);
+    int64_t F = next_integer(&words), B = next_integer(&words);
+    join_rows(dx.stride0, dy.stride0, y.stride0, &F, &B);
     for (int64_t f = 0; f < F; f++) {
+#pragma GCC unroll 8
         for (int64_t b = 0; b < B; b += LANES) {
             const V value = load(row_of(y, f) + b);
             store(row_of(dx, f) + b, load(row_of(dy, f) + b) * (value * (1 - value)));

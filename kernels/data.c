@@ -1,7 +1,25 @@
 /* Moving rows of the data into a mini-batch and results out of it. Reference: fastnn/kernels/reference/data.py */
+#include <string.h>
+
 #include "kernel.h"
 
 enum { ROWS_AHEAD = 2 };
+
+#define COPY_IF(size)                                      \
+    if (LANES > (size) && (count & (size))) {              \
+        memcpy(target, source, (size) * sizeof(REAL));     \
+        target += (size);                                  \
+        source += (size);                                  \
+    }
+
+/* Less than a vector: what lies behind it is not the gather's, a row of ones may stand there. */
+INLINE void copy_rest(REAL *target, const REAL *source, int64_t count)
+{
+    COPY_IF(8)
+    COPY_IF(4)
+    COPY_IF(2)
+    COPY_IF(1)
+}
 
 KERNEL(gather_rows)
 {
@@ -9,6 +27,12 @@ KERNEL(gather_rows)
     const int64_t *order = next_address(&words);
     const int64_t B = next_integer(&words), F = next_integer(&words);
     const int64_t whole = F / LANES * LANES;
+    if (whole == 0) {
+        for (int64_t b = 0; b < B; b++) {
+            copy_rest(row_of(x, b), row_of(X, order[b]), F);
+        }
+        return;
+    }
     for (int64_t b = 0; b < B; b++) {
         const REAL *source = row_of(X, order[b]);
         /* No hardware foresees the next row of a shuffled order. */
@@ -18,9 +42,7 @@ KERNEL(gather_rows)
             prefetch(later + f);
             store(target + f, load(source + f));
         }
-        for (int64_t f = whole; f < F; f++) { /* the columns behind F are not the gather's: a row of ones may stand there */
-            target[f] = source[f];
-        }
+        copy_rest(target + whole, source + whole, F - whole);
     }
 }
 
@@ -30,6 +52,7 @@ KERNEL(gather_labels)
     const int32_t *y = next_address(&words);
     const int64_t *order = next_address(&words);
     const int64_t B = next_integer(&words);
+#pragma GCC unroll 4
     for (int64_t b = 0; b < B; b++) {
         labels[b] = y[order[b]];
     }

@@ -40,6 +40,7 @@ INLINE REAL sum_of_squares(const REAL *x, REAL mean, int64_t rows)
 
 INLINE void scale_and_shift(REAL *y, const REAL *x, int64_t rows, REAL mean, REAL slope, REAL offset)
 {
+#pragma GCC unroll 4
     for (int64_t b = 0; b < rows; b += LANES) {
         store(y + b, fmadd(load(x + b) - mean, splat(slope), splat(offset)));
     }

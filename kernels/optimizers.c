@@ -18,6 +18,7 @@ KERNEL(sgd_update)
     const REAL *grad = next_array(&words);
     const int64_t N = next_integer(&words);
     const V lr = splat((REAL)next_scalar(&words));
+#pragma GCC unroll 8
     for (int64_t i = 0; i < N; i += LANES) {
         store(param + i, fmadd(load(grad + i), -lr, load(param + i)));
     }

@@ -215,10 +215,20 @@ INLINE V32 lane_numbers(void)
     return numbers;
 }
 
+/* The same as wide as the lanes; constants, which GCC does not see through `widened`. */
+INLINE VI lane_indices(void)
+{
+    VI numbers;
+    for (int i = 0; i < (int)LANES; i++) {
+        numbers[i] = i;
+    }
+    return numbers;
+}
+
 /* The mask of the first `count` lanes. */
 INLINE VI lanes_below(int64_t count)
 {
-    return widened(lane_numbers()) < splat_integer((INT)(count < LANES ? count : LANES));
+    return lane_indices() < splat_integer((INT)(count < LANES ? count : LANES));
 }
 
 /* Lane i is lane index[i] of a and b put side by side. */
@@ -267,7 +277,7 @@ INLINE REAL horizontal_sum(V a)
 #endif
 #else
     for (INT count = (INT)LANES / 2; count >= 1; count /= 2) {
-        a += shuffle(a, a, widened(lane_numbers()) + count);
+        a += shuffle(a, a, lane_indices() + count);
     }
     return a[0];
 #endif
@@ -280,30 +290,37 @@ INLINE V sum_of_group(const V *value)
     return GROUP == 4 ? (value[0] + value[2 % GROUP]) + (value[1] + value[3 % GROUP]) : value[0] + value[1];
 }
 
+/* One round of a transposition, with a distance that is known early enough for the block to be registers. */
+#define EXCHANGE(distance)                                                                                 \
+    if (LANES > (distance)) {                                                                              \
+        const VI lane = lane_indices(), upper = (lane & (distance)) != 0;                                  \
+        const VI low = lane + (upper & splat_integer((INT)(LANES - (distance)))), high = low + (distance); \
+        _Pragma("GCC unroll 16") for (int i = 0; i < (int)LANES; i++) {                                    \
+            if (!(i & (distance))) {                                                                       \
+                const V a = block[i], b = block[(i + (distance)) % LANES];                                 \
+                block[i] = shuffle(a, b, low);                                                             \
+                block[(i + (distance)) % LANES] = shuffle(a, b, high);                                     \
+            }                                                                                              \
+        }                                                                                                  \
+    }
+
 /* out[j, i] = x[i, j] for a square block of one vector each way.
  *
  * log2(LANES) rounds of pairwise exchanges: round d swaps the off-diagonal blocks of size d x d. */
 INLINE void transpose_whole_block(REAL *out, int64_t out_stride, const REAL *x, int64_t x_stride)
 {
     V block[LANES];
-    for (int i = 0; i < (int)LANES; i++, x += x_stride) {
-        block[i] = load(x);
-    }
-#pragma GCC unroll 4
-    for (int distance = (int)LANES / 2; distance >= 1; distance /= 2) {
-        const VI lane = widened(lane_numbers()), upper = (lane & distance) != 0;
-        const VI low = lane + (upper & splat_integer((INT)(LANES - distance))), high = low + distance;
 #pragma GCC unroll 16
-        for (int i = 0; i < (int)LANES; i++) {
-            if (!(i & distance)) {
-                const V a = block[i], b = block[i + distance];
-                block[i] = shuffle(a, b, low);
-                block[i + distance] = shuffle(a, b, high);
-            }
-        }
+    for (int i = 0; i < (int)LANES; i++) {
+        block[i] = load(x + i * x_stride);
     }
-    for (int j = 0; j < (int)LANES; j++, out += out_stride) {
-        store(out, block[j]);
+    EXCHANGE(8)
+    EXCHANGE(4)
+    EXCHANGE(2)
+    EXCHANGE(1)
+#pragma GCC unroll 16
+    for (int j = 0; j < (int)LANES; j++) {
+        store(out + j * out_stride, block[j]);
     }
 }
 

@@ -8,15 +8,17 @@ from .simd import group, lanes, load, load_group, select, store, store_group
 
 
 @njit(error_model="numpy")
-def _joined(stride0, stride1, F, B, lanes):
+def _joined(stride0, stride1, stride2, F, B, lanes):
     """F and B; rows without a gap between them are one long row: short ones make up whole groups, too."""
-    if stride0 == stride1 and stride0 - B < lanes and stride0 >= B and stride0 % lanes == 0:
+    same = stride0 == stride1 and stride0 == stride2
+    if same and stride0 - B < lanes and stride0 >= B and stride0 % lanes == 0:
         return min(F, 1), F * stride0
     return F, B
 
 
 @kernel
 def relu_forward(y, x, F, B):
+    F, B = _joined(y.stride0, x.stride0, x.stride0, F, B, lanes(y.data))
     for f in range(F):
         for b in range(0, B, lanes(y.data)):
             value = load(x.data, f * x.stride0 + b)
@@ -25,6 +27,7 @@ def relu_forward(y, x, F, B):
 
 @kernel
 def relu_backward(dx, dy, y, F, B):
+    F, B = _joined(dx.stride0, dy.stride0, y.stride0, F, B, lanes(dx.data))
     for f in range(F):
         for b in range(0, B, lanes(dx.data)):
             positive = load(y.data, f * y.stride0 + b) > 0.0
@@ -33,7 +36,7 @@ def relu_backward(dx, dy, y, F, B):
 
 @kernel
 def tanh_forward(y, x, F, B):
-    F, B = _joined(y.stride0, x.stride0, F, B, lanes(y.data))
+    F, B = _joined(y.stride0, x.stride0, x.stride0, F, B, lanes(y.data))
     width = lanes(y.data)
     whole = (B + width - 1) // (group(y.data) * width) * (group(y.data) * width)
     for f in range(F):
@@ -46,6 +49,7 @@ def tanh_forward(y, x, F, B):
 
 @kernel
 def tanh_backward(dx, dy, y, F, B):
+    F, B = _joined(dx.stride0, dy.stride0, y.stride0, F, B, lanes(dx.data))
     for f in range(F):
         for b in range(0, B, lanes(dx.data)):
             value = load(y.data, f * y.stride0 + b)
@@ -54,7 +58,7 @@ def tanh_backward(dx, dy, y, F, B):
 
 @kernel
 def sigmoid_forward(y, x, F, B):
-    F, B = _joined(y.stride0, x.stride0, F, B, lanes(y.data))
+    F, B = _joined(y.stride0, x.stride0, x.stride0, F, B, lanes(y.data))
     width = lanes(y.data)
     whole = (B + width - 1) // (group(y.data) * width) * (group(y.data) * width)
     for f in range(F):
@@ -67,6 +71,7 @@ def sigmoid_forward(y, x, F, B):
 
 @kernel
 def sigmoid_backward(dx, dy, y, F, B):
+    F, B = _joined(dx.stride0, dy.stride0, y.stride0, F, B, lanes(dx.data))
     for f in range(F):
         for b in range(0, B, lanes(dx.data)):
             value = load(y.data, f * y.stride0 + b)

@@ -3,7 +3,7 @@
 from numba import njit
 
 from .entry import kernel
-from .simd import at, lanes, load, prefetch, store, transpose_block
+from .simd import at, copy_rest, lanes, load, prefetch, store, transpose_block
 
 _ROWS_AHEAD = 2
 
@@ -12,6 +12,10 @@ _ROWS_AHEAD = 2
 def gather_rows(x, X, order, B, F, R):
     lane = lanes(x.data)
     whole = F // lane * lane
+    if whole == 0:
+        for b in range(B):
+            copy_rest(at(x.data, b * x.stride0), at(X.data, order[b] * X.stride0), F)
+        return
     for b in range(B):
         source, target = at(X.data, order[b] * X.stride0), at(x.data, b * x.stride0)
         # No hardware foresees the next row of a shuffled order.
@@ -19,8 +23,8 @@ def gather_rows(x, X, order, B, F, R):
         for f in range(0, whole, lane):
             prefetch(later, f)
             store(target, f, load(source, f))
-        for f in range(whole, F):  # the columns behind F are not the gather's: a row of ones may stand there
-            target[f] = source[f]
+        # The columns behind F are not the gather's: a row of ones may stand there.
+        copy_rest(at(target, whole), at(source, whole), F - whole)
 
 
 @kernel

@@ -18,6 +18,7 @@ def _hash32(x):
 @njit(error_model="numpy")
 def _hash_one(x):
     """The same for one number."""
+    x = x & 0xFFFFFFFF
     x = ((x ^ (x >> 17)) * 0xED5AD4BB) & 0xFFFFFFFF
     x = ((x ^ (x >> 11)) * 0xAC4C1B51) & 0xFFFFFFFF
     x = ((x ^ (x >> 15)) * 0x31848BAB) & 0xFFFFFFFF
@@ -28,9 +29,9 @@ def _hash_one(x):
 def _scale_kept(out, x, features, rows, key, threshold, scale, first):
     columns = lane_numbers(x.data)
     for f in range(features):
-        feature = _hash32((columns * 0 + (first + f)) ^ key)
+        feature = _hash_one((first + f) ^ key)
         for b in range(0, rows, lanes(x.data)):
-            kept = below_unsigned(_hash32(columns + b + feature), threshold)
+            kept = below_unsigned(_hash32(columns + (feature + b)), threshold)
             value = load(x.data, f * x.stride0 + b) * scale
             store(out.data, f * out.stride0 + b, select(kept, value, 0.0))
 

@@ -492,6 +492,26 @@ def below_unsigned(typingctx, a, b):
 
 
 @intrinsic
+def copy_rest(typingctx, target, source, count):
+    """target[i] = source[i] for 0 <= i < count, fewer numbers than a vector has, and nothing behind them."""
+
+    def emit(context, builder, sig, args):
+        target, source, count = args
+        size = vector_of(sig.args[0].dtype).lanes // 2
+        while size:
+            part = ir.Constant(_I64, size)
+            with builder.if_then(builder.icmp_signed("!=", builder.and_(count, part), ir.Constant(_I64, 0))):
+                before = builder.and_(count, ir.Constant(_I64, -2 * size))
+                llvm = ir.VectorType(_SCALARS[sig.args[0].dtype], size)
+                value = load_vector(builder, builder.gep(source, [before]), llvm)
+                store_vector(builder, value, builder.gep(target, [before]))
+            size //= 2
+        return context.get_dummy_value()
+
+    return types.void(target, target, types.int64), emit
+
+
+@intrinsic
 def transpose_block(typingctx, out, out_stride, x, x_stride, rows):
     """out[j, i] = x[i, j] for a square block of one vector each way; rows of x from `rows` on count as zeros.
 

@@ -243,10 +243,10 @@ def tanh(x):
     clipped = select(a > one, one, a)
     shifted = fma(clipped, 2.8853900817779268147, magic)
     f = fma(clipped, 2.8853900817779268147, magic - shifted)
-    scale = _power(shifted)
+    scale = select(small, a, _power(shifted))
     r = select(small, a * a, f)
     value = chosen_polynomial(r, small, "tanh", "power")
-    value = fma(select(small, a, scale) * r, value, select(small, a, scale + 1.0))
+    value = fma(scale * r, value, select(small, scale, scale + 1.0))
     y = select(small, value, 1.0 - 2.0 / value)
     return from_bits(bits(y) | (bits(x) & constant(x, "sign")), x)
 
