@@ -3,12 +3,12 @@
     python -m bench.functions             float32 and float64
     python -m bench.functions --quick     fewer rounds and fewer numbers
 
-The vector functions of each kernel set are put into a bare loop over an array in L1 (4096 numbers): Numba's by Numba,
-those of kernels/vecmath.h by the C compiler with the flags of kernels/build.py; without one the column is missing.
-Errors are in units in the last place of the exact result, over all float32 numbers that are looked at (every 256th bit
-pattern) or a million float64 ones of all magnitudes; results that are subnormal are counted by themselves, and infinite
-and NaN arguments have to come out exactly. Softmax is `cross_entropy` on 128 rows as a plan calls it, an element being
-one logit; it is checked as in bench/kernels.py.
+The vector functions of each kernel set are put into a bare loop over an array in L1 (4096 numbers), on groups of
+vectors as the kernels call them: Numba's by Numba, those of kernels/vecmath.h by the C compiler with the flags of
+kernels/build.py; without one the column is missing. Errors are in units in the last place of the exact result, over all
+float32 numbers that are looked at (every 256th bit pattern) or a million float64 ones of all magnitudes; results that
+are subnormal are counted by themselves, and infinite and NaN arguments have to come out exactly. Softmax is
+`cross_entropy` on 128 rows as a plan calls it, an element being one logit; it is checked as in bench/kernels.py.
 """
 
 from __future__ import annotations
@@ -62,8 +62,21 @@ C_SOURCE = """
 void evaluate(REAL *out, const REAL *x, int64_t n, int64_t count)
 {{
     for (; count > 0; count--) {{
-        for (int64_t i = 0; i < n; i += LANES) {{
-            store(out + i, vector_{name}(load(x + i)));
+        int64_t i = 0;
+        for (; i + GROUP * LANES <= n; i += GROUP * LANES) {{
+            V value[GROUP];
+            for (int j = 0; j < GROUP; j++) {{
+                value[j] = load(x + i + j * LANES);
+            }}
+            {name}_of(value, GROUP);
+            for (int j = 0; j < GROUP; j++) {{
+                store(out + i + j * LANES, value[j]);
+            }}
+        }}
+        for (; i < n; i += LANES) {{
+            V value = load(x + i);
+            {name}_of(&value, 1);
+            store(out + i, value);
         }}
     }}
 }}
@@ -83,14 +96,18 @@ def numba_loop(name: str, dtype: str) -> Evaluate:
 
     from fastnn.kernels.numba import vecmath
     from fastnn.kernels.numba.entry import object_code
-    from fastnn.kernels.numba.simd import lanes, load, store
+    from fastnn.kernels.numba.simd import group, lanes, load, load_group, store, store_group
 
     function = getattr(vecmath, name)
     function = function if hasattr(function, "py_func") else njit(function)
 
     def evaluate(out, x, n, count):  # type: ignore[no-untyped-def]
+        width = lanes(x)
+        whole = n // (group(x) * width) * (group(x) * width)
         for _ in range(count):
-            for i in range(0, n, lanes(x)):
+            for i in range(0, whole, group(x) * width):
+                store_group(out, i, width, function(load_group(x, i, width)))
+            for i in range(whole, n, width):
                 store(out, i, function(load(x, i)))
 
     numbers, symbol = types.CPointer(getattr(types, dtype)), f"bench_{name}_{dtype}"

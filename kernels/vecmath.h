@@ -224,24 +224,4 @@ INLINE void sigmoid_of(V *x, const int count)
     EACH x[i] = fmadd(q[i], lost[i], q[i]) * unit;
 }
 
-/* The same for one vector. */
-
-INLINE V vector_exp(V x)
-{
-    exp_of(&x, 1);
-    return x;
-}
-
-INLINE V vector_tanh(V x)
-{
-    tanh_of(&x, 1);
-    return x;
-}
-
-INLINE V vector_sigmoid(V x)
-{
-    sigmoid_of(&x, 1);
-    return x;
-}
-
 #endif
