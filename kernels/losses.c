@@ -14,10 +14,11 @@ KERNEL(cross_entropy)
     for (int64_t b = 0; b < B; b += LANES) {
         const VI label = widened(load_integers(labels + b)), valid = lanes_below(B - b);
         V top = load(z.data + b), wanted = top;
+#pragma GCC unroll 4
         for (int64_t c = 1; c < C; c++) {
             const V value = load(row_of(z, c) + b);
             top = greater_of(value, top);
-            wanted = choose(label == splat_integer((INT)c), value, wanted);
+            wanted = choose_equal(label, splat_integer((INT)c), value, wanted);
         }
         V partition = {0};
         int64_t c = 0;
@@ -37,6 +38,7 @@ KERNEL(cross_entropy)
         total += choose(valid, vector_log(partition) - (wanted - top), (V){0});
         const V weight = choose(valid, splat((REAL)scale), (V){0});
         const V factor = weight / partition;
+#pragma GCC unroll 4
         for (c = 0; c < C; c++) {
             const V hit = choose(label == splat_integer((INT)c), weight, (V){0});
             store(row_of(dz, c) + b, load(row_of(dz, c) + b) * factor - hit);

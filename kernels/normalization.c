@@ -14,7 +14,10 @@ INLINE REAL sum_of(const REAL *x, int64_t rows)
         }
     }
     V total = sum_of_group(totals);
-    for (; b < rows; b += LANES) {
+    for (; b + LANES <= rows; b += LANES) {
+        total += load(x + b);
+    }
+    if (b < rows) {
         total += choose(lanes_below(rows - b), load(x + b), (V){0});
     }
     return horizontal_sum(total);
@@ -31,7 +34,11 @@ INLINE REAL sum_of_squares(const REAL *x, REAL mean, int64_t rows)
         }
     }
     V total = sum_of_group(totals);
-    for (; b < rows; b += LANES) {
+    for (; b + LANES <= rows; b += LANES) {
+        const V centred = load(x + b) - mean;
+        total = fmadd(centred, centred, total);
+    }
+    if (b < rows) {
         const V centred = choose(lanes_below(rows - b), load(x + b) - mean, (V){0});
         total = fmadd(centred, centred, total);
     }

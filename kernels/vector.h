@@ -141,6 +141,21 @@ INLINE V choose_less(V a, V b, V x, V y)
 #endif
 }
 
+/* x where a == b, else y. */
+INLINE V choose_equal(VI a, VI b, V x, V y)
+{
+#if VECTOR_BYTES == 64
+    return sizeof(REAL) == 4
+               ? (V)_mm512_mask_blend_ps(_mm512_cmpeq_epi32_mask((__m512i)a, (__m512i)b), (__m512)y, (__m512)x)
+               : (V)_mm512_mask_blend_pd(_mm512_cmpeq_epi64_mask((__m512i)a, (__m512i)b), (__m512d)y, (__m512d)x);
+#elif VECTOR_BYTES == 32
+    return sizeof(REAL) == 4 ? (V)_mm256_blendv_ps((__m256)y, (__m256)x, (__m256)(a == b))
+                             : (V)_mm256_blendv_pd((__m256d)y, (__m256d)x, (__m256d)(a == b));
+#else
+    return choose(a == b, x, y);
+#endif
+}
+
 /* a where a > b, else b: what the CPU calls the maximum. b where one is NaN. */
 INLINE V greater_of(V a, V b)
 {
