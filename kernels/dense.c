@@ -1,5 +1,5 @@
-/* The three products of a dense layer: one register tile, three ways to point it at the operands, and forms of their own
- * for few rows of the batch.
+/* The three products of a dense layer: one register tile, three ways to point it at the operands, and forms of their
+ * own for few rows of the batch.
  * Reference: fastnn/kernels/reference/dense.py */
 #include "dot.h"
 

@@ -1,12 +1,12 @@
 /* Products as dot products: the C twin of fastnn/kernels/numba/dot.py.
  *
  * Both operands lie with the axis of the sums contiguous. Each element of C is a vector of partial sums, one for each
- * lane, ascending over the terms, and at the end the sum of the lanes, halves first. That last sum costs some instructions
- * per element.
+ * lane, ascending over the terms, and at the end the sum of the lanes, halves first. That last sum costs some
+ * instructions per element.
  *
  * Weight gradients sum over the batch; the alternative is to transpose an operand, which costs some instructions per
- * number: dot products are faster for few rows of C or many rows of the batch. The other two products, of few rows of the
- * batch and weights whose rows are summed over, read each weight once and spend nothing on padding.
+ * number: dot products are faster for few rows of C or many rows of the batch. The other two products, of few rows of
+ * the batch and weights whose rows are summed over, read each weight once and spend nothing on padding.
  */
 #ifndef FASTNN_DOT_H
 #define FASTNN_DOT_H
@@ -122,8 +122,8 @@ static __attribute__((noinline, unused)) void dots(
     }
 }
 
-/* How many numbers of the batch are gathered at once, and how many sums are kept: both stay in L1, on the stack. */
-enum { AT_ONCE = 2048, MOST_STREAMS = 8 };
+/* Rows of A that are walked side by side: more of them, whole pages apart, would not fit into L1. */
+enum { MOST_STREAMS = 8 };
 
 /* sums[i, j] (+)= sum over t of A[i, t] X[j, t]: `rows` of A, `batch` of X, which has AT_ONCE numbers. */
 INLINE void few_sums(REAL *sums, const REAL *a, int64_t a_row, const REAL *x, int64_t terms, int64_t accumulate,

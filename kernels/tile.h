@@ -23,6 +23,12 @@ enum { WIDEST = 8 };
 enum { K_BLOCK = 256, K_BLOCK_FROM = 1000 };
 /* From so many terms on, and so many vectors' bytes in a row of B, blocks of k keep B in L2, whatever A's strides are. */
 enum { LONG_SUM = 2048, WIDE_ROW = 512 };
+/* Products of so few terms, or of FEW_TERMS where C has LARGE bytes, go row by row, if rows have MANY_VECTORS. */
+enum { FEWEST_TERMS = 2, FEW_TERMS = 4, MANY_VECTORS = 4, LARGE = 1 << 19 };
+/* Numbers in a scratch on the stack. */
+enum { AT_ONCE = 2048 };
+/* Bytes of weights that do not stay in L1. */
+enum { BEYOND_L1 = 1 << 16 };
 /* Bytes of A that a column of tiles walks before the next column: they stay in L2. */
 enum { A_BYTES = 1 << 18 };
 
@@ -149,9 +155,62 @@ INLINE V finished(const Product *p, V sum, const REAL *h)
     return greater_of(splat(p->floor), sum); /* NaN stays */
 }
 
+/* c[n] (+)= sum over k of a[k] b[k, n] for `vectors` vectors, one after the other. */
+INLINE void row_of_sums(REAL *c, const REAL *a, int64_t a_k, const REAL *b, int64_t b_k, int64_t vectors,
+                        const int accumulate, const int terms)
+{
+    V factor[FEW_TERMS];
+#pragma GCC unroll 8
+    for (int k = 0; k < terms; k++) {
+        factor[k] = splat(a[k * a_k]);
+    }
+#pragma GCC unroll 2
+    for (int64_t n = 0; n < vectors; n++, b += LANES, c += LANES) {
+        V sum = accumulate ? load(c) : (V){0};
+#pragma GCC unroll 8
+        for (int k = 0; k < terms; k++) {
+            sum = fmadd(factor[k], load(b + k * b_k), sum);
+        }
+        store(c, sum);
+    }
+}
+
+#define ROWS_OF(terms)                                                                                                \
+    case terms:                                                                                                       \
+        for (int64_t m = 0; m < p->M; m++) {                                                                          \
+            REAL *const c = p->c + m * p->c_row;                                                                      \
+            const REAL *const a = p->a + m * p->a_row;                                                                \
+            if (p->accumulate) {                                                                                      \
+                row_of_sums(c, a, p->a_k, p->b, p->b_k, p->N, 1, terms);                                              \
+            } else {                                                                                                  \
+                row_of_sums(c, a, p->a_k, p->b, p->b_k, p->N, 0, terms);                                              \
+            }                                                                                                         \
+        }                                                                                                             \
+        break;
+
+/* A product of few terms whose sums are not finished, row by row: all memory in its order, which tiles leave. */
+static __attribute__((noinline, unused)) void by_rows(const Product *p)
+{
+    switch (p->K) {
+    ROWS_OF(1) ROWS_OF(2) ROWS_OF(3) ROWS_OF(4)
+    }
+}
+
+/* Whether that is faster than tiles: writing C is then most of the work. */
+INLINE int few_terms(const Product *p)
+{
+    const int large = p->M * p->c_row >= LARGE / (int64_t)sizeof(REAL);
+    return p->K > 0 && p->K <= (large ? FEW_TERMS : FEWEST_TERMS) && p->N >= MANY_VECTORS && p->derivative == NOTHING &&
+           p->floor == (REAL)-INFINITY;
+}
+
 /* The whole product, covered by tiles of even sizes: columns outside, rows inside. */
 static __attribute__((noinline, unused)) void covered(const Product *p)
 {
+    if (few_terms(p)) {
+        by_rows(p);
+        return;
+    }
     const int64_t wide = widest(p->M), wide_parts = wide > MAX_VECTORS ? p->N / wide : 0;
     const int64_t narrow = p->N - wide_parts * wide;
     const int64_t column_parts = (narrow + MAX_VECTORS - 1) / MAX_VECTORS, row_parts = (p->M + MAX_ROWS - 1) / MAX_ROWS;
@@ -194,18 +253,28 @@ static __attribute__((noinline, unused)) void covered(const Product *p)
 }
 
 /* A product whose C has few columns and whose A is contiguous from row to row: the same sums with the roles exchanged,
- * A as vectors and B as scalars, so that no multiplication is spent on padding; transposed on the way to C. */
+ * A as vectors and B as scalars, so that no multiplication is spent on padding; transposed on the way to C. A that is
+ * beyond L1 is read in its order for a single column, a few terms of all sums at a time. */
 static __attribute__((noinline, unused)) void exchanged(const Product *p)
 {
-    REAL sums[LANES / 2 * WIDEST * LANES], across[LANES * LANES];
-    const int64_t rows = p->columns, width = widest(rows);
+    REAL sums[AT_ONCE], across[LANES * LANES];
+    const int64_t rows = p->columns;
+    const int in_order = rows == 1 && p->M > WIDEST * LANES && p->K * p->a_k >= BEYOND_L1 / (int64_t)sizeof(REAL);
+    const int64_t width = in_order ? AT_ONCE / LANES : widest(rows);
     for (int64_t n = 0; n < p->M; n += width * LANES) {
         const int64_t vectors = least(width, (p->M - n + LANES - 1) / LANES), stride = vectors * LANES;
-        const Product t = {
+        Product t = {
             .c = sums, .c_row = stride, .a = p->b, .a_row = 1, .a_k = p->b_k, .b = p->a + n, .b_k = p->a_k, .h = sums,
             .M = rows, .N = vectors, .K = p->K, .floor = (REAL)-INFINITY,
         };
-        covered(&t);
+        if (in_order) {
+            for (int64_t k = 0; k < p->K; k += FEW_TERMS, t.a += FEW_TERMS * t.a_k, t.b += FEW_TERMS * t.b_k) {
+                t.K = least(FEW_TERMS, p->K - k), t.accumulate = k > 0;
+                by_rows(&t);
+            }
+        } else {
+            covered(&t);
+        }
         for (int64_t j = 0; j < vectors; j++) {
             const int64_t first = n + j * LANES;
             const REAL *const column = sums + j * LANES;

@@ -6,10 +6,10 @@ import numpy as np
 from numba import njit, types
 
 from ..reference.dense import NOTHING, WHERE_POSITIVE
-from .dot import AT_ONCE, dots, few_sums, gather_columns, room
+from .dot import dots, few_sums, gather_columns
 from .entry import kernel
-from .simd import at, fma, lanes, load, select, splat, store, transpose_block
-from .tile import call_product, scratch, widest
+from .simd import address, at, fma, lanes, load, select, splat, store, transpose_block
+from .tile import AT_ONCE, BEYOND_L1, FEW_TERMS, WIDE, call_product, row_of_sums, scratch, widest
 
 # So many terms for each row of the batch must there be for adding up lanes to pay.
 TERMS_PER_ROW = 8
@@ -29,16 +29,23 @@ def _finished(sum, y, derivative, floor, c0, c1, c2):
 def _exchanged(c, c_row, a, a_k, b, b_k, M, K, rows, floor, h, h_row, derivative, c0, c1, c2):
     """A product of few columns, `rows` of the batch, whose A is contiguous from row to row: the same sums with the
     roles exchanged, A as vectors and B as scalars, so that no multiplication is spent on padding; transposed on the way
-    to C.
+    to C. A that is beyond L1 is read in its order for a single column, a few terms of all sums at a time.
     """
-    lane, width = lanes(c), widest(rows)
+    lane, number_bytes = lanes(c), address(at(c, 1)) - address(c)
+    in_order = rows == 1 and WIDE[0] * lane < M and K * a_k >= BEYOND_L1 // number_bytes
+    width = AT_ONCE // lane if in_order else widest(rows)
     sums, across = scratch(c), scratch(c)
     for n in range(0, M, width * lane):
         vectors = min(width, (M - n + lane - 1) // lane)
-        call_product(
-            sums, vectors * lane, b, 1, b_k, at(a, n), a_k,
-            rows, vectors, K, 0, -np.inf, sums, 0, NOTHING, 0.0, 0.0, 0.0,
-        )  # fmt: skip
+        if in_order:
+            for k in range(0, K, FEW_TERMS):
+                terms = min(FEW_TERMS, K - k)
+                row_of_sums(sums, at(b, k * b_k), b_k, at(a, n + k * a_k), a_k, vectors, terms, k > 0)
+        else:
+            call_product(
+                sums, vectors * lane, b, 1, b_k, at(a, n), a_k,
+                rows, vectors, K, 0, -np.inf, sums, 0, NOTHING, 0.0, 0.0, 0.0,
+            )  # fmt: skip
         for j in range(vectors):
             first = n + j * lane
             column = at(sums, j * lane)
@@ -55,7 +62,7 @@ def _dotted(c, c_row, a, a_row, b, b_k, M, K, columns, floor, h, h_row, derivati
     """A product of few columns whose A is contiguous along the terms. The columns of B are gathered first; of more
     terms than there is room for, the blocks are added in order.
     """
-    sums, x, across = room(c), room(c), scratch(c)
+    sums, x, across = scratch(c), scratch(c), scratch(c)
     batch = types.int64(columns if columns <= 2 else 4 if columns <= 4 else 8)
     most = AT_ONCE // batch
     for m in range(0, M, most):

@@ -13,7 +13,6 @@ from typing import Any
 
 from llvmlite import ir
 from numba import njit, types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ..cpu import vector_registers
@@ -30,11 +29,10 @@ from .simd import (
     vector_of,
     vector_type,
 )
+from .tile import AT_ONCE
 
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 
-# How many numbers of the batch are gathered at once, and how many sums are kept: both stay in L1, on the stack.
-AT_ONCE = 2048
 # Rows of A that are walked side by side: more of them, whole pages apart, would not fit into L1.
 _MOST_STREAMS = 8
 
@@ -185,18 +183,6 @@ def _sums_of_lanes(builder: Any, values: list[Any]) -> Any:
 
 
 # Few columns of B, in rows of a scratch; many rows of A.
-
-
-@intrinsic
-def room(typingctx, p):
-    """Room on the stack for AT_ONCE numbers and a vector."""
-
-    def emit(context, builder, sig, args):
-        vector = vector_type(vector_of(sig.args[0].dtype))
-        place = cgutils.alloca_once(builder, ir.ArrayType(vector, AT_ONCE // vector.count + 1))
-        return builder.bitcast(place, args[0].type)
-
-    return p(p), emit
 
 
 @intrinsic

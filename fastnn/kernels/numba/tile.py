@@ -25,9 +25,13 @@ from .simd import (
     at,
     broadcast,
     call_llvm,
+    fma,
     fused_multiply_add,
     lanes,
+    load,
     load_vector,
+    splat,
+    store,
     store_vector,
     vector_of,
     vector_type,
@@ -42,6 +46,12 @@ WIDE = (8, 8, 6, 6, 4, 4) if vector_registers() == 32 else (8, 4, 3, 2, 2, 2)
 K_BLOCK, K_BLOCK_FROM = 256, 1000
 # From so many terms on, and so many bytes in a row of B, blocks of k keep B in L2, whatever A's strides are.
 LONG_SUM, WIDE_ROW = 2048, 512
+# Products of so few terms, or of FEW_TERMS where C has so many bytes, go row by row if rows have as many vectors.
+FEWEST_TERMS, FEW_TERMS, MANY_VECTORS, LARGE = 2, 4, 4, 1 << 19
+# Numbers in a scratch on the stack.
+AT_ONCE = 2048
+# Bytes of weights that do not stay in L1.
+BEYOND_L1 = 1 << 16
 # Bytes of A that a column of tiles walks before the next column: they stay in L2.
 A_BYTES = 1 << 18
 
@@ -66,6 +76,28 @@ def widest(rows):
     return MAX_VECTORS
 
 
+@njit(error_model="numpy")
+def row_of_sums(c, a, a_k, b, b_k, vectors, terms, accumulate):
+    """c[n] (+)= sum over k of a[k] b[k, n] for `vectors` vectors, one after the other; up to FEW_TERMS terms."""
+    lane = lanes(c)
+    if terms == 1:
+        for n in range(0, vectors * lane, lane):
+            store(c, n, fma(a[0], load(b, n), load(c, n) if accumulate else splat(c, 0.0)))
+    elif terms == 2:
+        for n in range(0, vectors * lane, lane):
+            sum = fma(a[0], load(b, n), load(c, n) if accumulate else splat(c, 0.0))
+            store(c, n, fma(a[a_k], load(b, b_k + n), sum))
+    elif terms == 3:
+        for n in range(0, vectors * lane, lane):
+            sum = fma(a[0], load(b, n), load(c, n) if accumulate else splat(c, 0.0))
+            store(c, n, fma(a[2 * a_k], load(b, 2 * b_k + n), fma(a[a_k], load(b, b_k + n), sum)))
+    elif terms == 4:
+        for n in range(0, vectors * lane, lane):
+            sum = fma(a[0], load(b, n), load(c, n) if accumulate else splat(c, 0.0))
+            sum = fma(a[2 * a_k], load(b, 2 * b_k + n), fma(a[a_k], load(b, b_k + n), sum))
+            store(c, n, fma(a[3 * a_k], load(b, 3 * b_k + n), sum))
+
+
 def product_signature(dtype: Any) -> Any:
     """The Numba signature of `product` for a dtype."""
     p, i = types.CPointer(dtype), types.int64
@@ -82,6 +114,12 @@ def product(c, c_row, a, a_row, a_k, b, b_k, M, N, K, accumulate, floor, h, h_ro
     finish(v)   max(v, floor);  v where h > 0 else 0  (WHERE_POSITIVE);  v * (c0 + c1 h + c2 h**2)  (QUADRATIC)
     """
     lane = lanes(c)
+    number_bytes = address(at(c, 1)) - address(c)
+    most_terms = FEW_TERMS if M * c_row >= LARGE // number_bytes else FEWEST_TERMS
+    if 0 < K <= most_terms and N >= MANY_VECTORS and derivative == NOTHING and floor == -np.inf:
+        for m in range(M):
+            row_of_sums(at(c, m * c_row), at(a, m * a_row), a_k, b, b_k, N, K, accumulate != 0)
+        return
     wide = widest(M)
     wide_parts = N // wide if wide > MAX_VECTORS else 0
     narrow = N - wide_parts * wide
@@ -93,7 +131,6 @@ def product(c, c_row, a, a_row, a_k, b, b_k, M, N, K, accumulate, floor, h, h_ro
     row_bytes = address(at(c, N * lane)) - address(c)
     long_sum = K >= LONG_SUM and row_bytes >= WIDE_ROW
     block = K_BLOCK if K > K_BLOCK_FROM and (a_k != 1 or long_sum) and not in_place else K
-    number_bytes = address(at(c, 1)) - address(c)
     together = A_BYTES // (MAX_ROWS * block * number_bytes) + 1 if block > 0 else row_parts
     k = types.int64(0)
     while k < K:
@@ -125,11 +162,11 @@ def product(c, c_row, a, a_row, a_k, b, b_k, M, N, K, accumulate, floor, h, h_ro
 
 @intrinsic
 def scratch(typingctx, p):
-    """Room on the stack for a tile of sums: as many rows as a vector has lanes, WIDE[0] vectors in each."""
+    """Room on the stack for AT_ONCE numbers and a vector."""
 
     def emit(context, builder, sig, args):
         vector = vector_type(vector_of(sig.args[0].dtype))
-        room = cgutils.alloca_once(builder, ir.ArrayType(vector, WIDE[0] * vector.count))
+        room = cgutils.alloca_once(builder, ir.ArrayType(vector, AT_ONCE // vector.count + 1))
         return builder.bitcast(room, args[0].type)
 
     return p(p), emit
