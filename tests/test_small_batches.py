@@ -9,7 +9,7 @@ import pytest
 
 from fastnn import ops
 
-SIZES = ((1, 5), (3, 17), (10, 65), (33, 130), (130, 3), (20, 1030), (3, 2100))
+SIZES = ((1, 5), (3, 17), (10, 65), (33, 130), (130, 3), (20, 1030), (3, 2100), (603, 250))
 CASES = list(itertools.product(range(1, 18), SIZES, ("C", "F"), (0, 1, 2)))
 
 
