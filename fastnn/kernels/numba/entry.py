@@ -6,6 +6,7 @@ beta` is taken in double precision and rounded once). `compile_entry` puts in fr
 int64_t *words` and hands both to Numba as one C function.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -109,7 +110,9 @@ def object_code(function: Callable[..., Any], signature: Any, symbol: str) -> by
     dispatcher = njit(signature, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
     (arguments,) = dispatcher.signatures
     inner = dispatcher.overloads[arguments].fndesc.llvm_func_name
-    module = llvm.parse_assembly(dispatcher.inspect_llvm(arguments) + _bare_function(symbol, inner, signature))
+    # Vectors that do not fit into registers should lie in one cache line each: LLVM aligns the stack only if told to.
+    text = re.sub(r"(?m)^(define .*) \{$", r"\1 alignstack(64) {", dispatcher.inspect_llvm(arguments))
+    module = llvm.parse_assembly(text + _bare_function(symbol, inner, signature))
     function_in_module = module.get_function(inner)
     function_in_module.linkage = "internal"
     function_in_module.add_function_attribute("alwaysinline")
