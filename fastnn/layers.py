@@ -153,8 +153,8 @@ class Dense(Layer):
         return f"dense_{name}_bf16" if builder.rounds(self.units, x.features) else f"dense_{name}"
 
     def _weight_gradient(self, builder: Builder, dy: Gradient, x: Value) -> None:
-        """dW = dy x^T. The kernel wants the operand that runs along dW's contiguous axis row-major, unless it makes dW of
-        dot products or packs its operands."""
+        """dW = dy x^T. The kernel wants the operand that runs along dW's contiguous axis row-major, unless it makes dW
+        of dot products or packs its operands."""
         operation = self._product(builder, "backward_weight", x)
         packs = operation == "dense_backward_weight_bf16"
         dweight = builder.gradient("weight")

@@ -22,8 +22,8 @@ from .runner import NativeRunner, Passes
 Array = np.ndarray[Any, Any]
 
 # Less than this is not worth sharing: half a microsecond of a product (multiplications), as much of anything else
-# (numbers). A call among threads that are awake costs 0.1 us. (64-128-64-10 at batch 128 on two threads, with these numbers
-# four times larger: 35 -> 41 us.)
+# (numbers). A call among threads that are awake costs 0.1 us. (64-128-64-10 at batch 128 on two threads: 35 us, with
+# these numbers four times larger 41.)
 _LEAST_PRODUCT, _LEAST_NUMBERS = 2**16, 2**12
 _CACHE_LINE = 64
 _ROWS_OF_A_TILE = 8  # cuts elsewhere would give threads tiles of odd heights
