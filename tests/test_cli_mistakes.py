@@ -253,3 +253,12 @@ def test_loss_that_is_no_longer_finite_ends_in_one_line(run):
     assert code == 1
     assert err.count("\n") == 1
     assert "learning rate" in err
+
+
+def test_precision_and_threads_that_cannot_be_had_are_refused(fails):
+    assert "the model has dtype float64, expected float32" in fails(
+        "train", "iris", "--dtype", "float64", "--precision", "bf16"
+    )
+    assert "the reference backend runs on one thread" in fails(
+        "train", "iris", "--backend", "reference", "--threads", 2
+    )

@@ -88,7 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     training.add_argument("--seed", type=options_.whole, default=0, help="of split, weights, order and dropout (0)")
     training.add_argument("--threads", type=options_.positive, default=1, help="(1; see fastnn info)")
     training.add_argument("--backend", default="auto", help="auto, reference, numba or c (auto)")
-    training.add_argument("--precision", default="float32", help="of products in training: float32 or bf16 (float32)")
+    training.add_argument("--precision", help="bf16 rounds the operands of products in training (not rounded)")
 
     output = parser.add_argument_group("output")
     output.add_argument("--save", metavar="FILE", help="write the model with its preprocessing (.safetensors)")
@@ -174,9 +174,13 @@ def _check_network(options: argparse.Namespace) -> None:
     except RuntimeError as error:
         raise CommandError(f"--backend {options.backend}: {error}") from error
     try:
-        backends.check_precision(options.precision, "float32", kernel_set)
-    except RuntimeError as error:
+        backends.check_precision(options.precision, options.dtype, kernel_set)
+    except (RuntimeError, ValueError) as error:
         raise CommandError(f"--precision {options.precision}: {error}") from error
+    try:
+        backends.check_threads(options.threads, kernel_set)
+    except (RuntimeError, ValueError) as error:
+        raise CommandError(f"--threads {options.threads}: {error}") from error
 
 
 def _loss(name: str | None, target: ClassTarget | NumberTarget) -> Any:
