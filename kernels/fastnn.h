@@ -47,7 +47,7 @@ int64_t fastnn_has(const char *feature);
 /* The address of the exported function of that name, 0 if there is none; `library` is the path of this library. */
 int64_t fastnn_address(const char *library, const char *name);
 
-/* The native loop: see run.c. */
+/* The native loop: see run.c. Subnormal numbers count as zeros while it runs. */
 void fastnn_run(int64_t *words, const int64_t *kernels, const int64_t *starts, const int64_t *places, int64_t columns,
                 const int64_t *table, int64_t passes);
 

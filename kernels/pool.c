@@ -14,6 +14,7 @@
 #include <stdbool.h>
 
 #include "pool.h"
+#include "floating.h"
 #include "system.h"
 
 #if defined(__SANITIZE_THREAD__) && !defined(__clang__) && __GNUC__ >= 11

@@ -1,5 +1,5 @@
-/* What the thread pool needs of the CPU and the operating system: time, the CPUs and who may run on them, the
- * floating-point mode. Who includes it defines _GNU_SOURCE first, for thread affinity. */
+/* What the thread pool needs of the CPU and the operating system: time, the CPUs and who may run on them. Who includes it
+ * defines _GNU_SOURCE first, for thread affinity. */
 #ifndef FASTNN_SYSTEM_H
 #define FASTNN_SYSTEM_H
 
@@ -93,31 +93,6 @@ static inline void let_go(pthread_t thread, const struct cpus *cpus)
     pthread_setaffinity_np(thread, sizeof cpus->set, &cpus->set);
 #else
     (void)thread, (void)cpus;
-#endif
-}
-
-/* Rounding, subnormal numbers and traps, without the flags of what has happened. */
-static inline uint64_t floating_mode(void)
-{
-#if defined(__x86_64__)
-    return _mm_getcsr() & 0xffc0u;
-#elif defined(__aarch64__)
-    uint64_t mode;
-    __asm__ volatile("mrs %0, fpcr" : "=r"(mode));
-    return mode;
-#else
-    return 0;
-#endif
-}
-
-static inline void set_floating_mode(uint64_t mode)
-{
-#if defined(__x86_64__)
-    _mm_setcsr((unsigned)mode);
-#elif defined(__aarch64__)
-    __asm__ volatile("msr fpcr, %0" : : "r"(mode));
-#else
-    (void)mode;
 #endif
 }
 

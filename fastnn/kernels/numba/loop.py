@@ -6,7 +6,7 @@ loss goes, the step size) is a column of `table`: before a pass each of its numb
 operations.
 
 Passes made ready are the `fastnn_passes` of kernels/fastnn.h: the functions here are the twins of `fastnn_run_some` and
-`fastnn_next` in kernels/run.c.
+`fastnn_next` in kernels/run.c. As there, subnormal numbers count as zeros while passes run.
 """
 
 from collections.abc import Callable
@@ -16,6 +16,8 @@ import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
+
+from .floating import floating_mode, flushing, set_floating_mode
 
 _P = types.CPointer(types.int64)
 
@@ -80,6 +82,8 @@ def _release(typingctx, busy):
 def _run_passes(passes, first, count):
     words, kernels, starts = _integers(passes[_WORDS]), _integers(passes[_KERNELS]), _integers(passes[_STARTS])
     places, columns, table = _integers(passes[_PLACES]), passes[_COLUMNS], _integers(passes[_TABLE])
+    mode = floating_mode()
+    set_floating_mode(flushing(mode))
     row = first * (2 + columns)
     for _ in range(count):
         for column in range(columns):
@@ -87,6 +91,7 @@ def _run_passes(passes, first, count):
         for q in range(table[row], table[row + 1]):
             _call(kernels[q], words, starts[q])
         row += 2 + columns
+    set_floating_mode(mode)
 
 
 def run_some(passes, first, count):
