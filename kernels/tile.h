@@ -30,7 +30,9 @@ enum { AT_ONCE = 2048 };
 /* Bytes of weights that do not stay in L1. */
 enum { BEYOND_L1 = 1 << 16 };
 /* Bytes of A that a column of tiles walks before the next column: they stay in L2. */
-enum { A_BYTES = 1 << 18 };
+enum { A_BYTES = 1 << 16 };
+/* Terms from one that is added to the one whose scalars are asked for. */
+enum { TERMS_AHEAD = 16 };
 
 /* How the derivative of an activation follows from its output h. */
 enum { NOTHING = 0, WHERE_POSITIVE = 1, QUADRATIC = 2 };
@@ -74,7 +76,7 @@ INLINE void tile(const Product *p, REAL *c, const REAL *a, const REAL *b, const 
             const V factor = splat(a[i * a_row]);
             EACH_VECTOR sums[i][j] = fmadd(factor, column[j], sums[i][j]);
         }
-        prefetch(a + LANES * (64 / VECTOR_BYTES)); /* strided scalars: those of the tiles below */
+        prefetch(a + TERMS_AHEAD * a_k); /* strided scalars lie on another line, and often page, each step */
         a += a_k;
         b += b_k;
     }
@@ -87,7 +89,7 @@ INLINE void tile(const Product *p, REAL *c, const REAL *a, const REAL *b, const 
             const V y = load(h + i * h_row + j * LANES);
             sums[i][j] *= fmadd(fmadd(c2, y, c1), y, c0);
         }
-    } else {
+    } else if (p->floor > (REAL)-INFINITY) {
         const V low = splat(p->floor);
         EACH_ROW EACH_VECTOR sums[i][j] = greater_of(low, sums[i][j]); /* NaN stays */
     }
