@@ -19,9 +19,10 @@ enum { MAX_ROWS = 6, MAX_VECTORS = 2 };
 #endif
 /* The widest tile, of few rows. */
 enum { WIDEST = 8 };
-/* Scalars that are strided in k touch a new page every step; blocks of k keep a block of them in L1. */
-enum { K_BLOCK = 256, K_BLOCK_FROM = 1000 };
-/* From so many terms on, and so many vectors' bytes in a row of B, blocks of k keep B in L2, whatever A's strides are. */
+/* Blocks of k keep a block of B, of so many bytes, in L2, and a tile's scalars, if they are strided in k and touch a new
+ * page every step, at hand. A block has 256 terms or more, and at most so many bytes of a row of A. */
+enum { B_BYTES = 1 << 19, K_BLOCK = 256, K_BYTES = 4096 };
+/* Where scalars are contiguous in k there are blocks from so many terms on, and so many vectors' bytes in a row of B. */
 enum { LONG_SUM = 2048, WIDE_ROW = 512 };
 /* Products of so few terms, or of FEW_TERMS where C has LARGE bytes, go row by row, if rows have MANY_VECTORS. */
 enum { FEWEST_TERMS = 2, FEW_TERMS = 4, MANY_VECTORS = 4, LARGE = 1 << 19 };
@@ -29,8 +30,9 @@ enum { FEWEST_TERMS = 2, FEW_TERMS = 4, MANY_VECTORS = 4, LARGE = 1 << 19 };
 enum { AT_ONCE = 2048 };
 /* Bytes of weights that do not stay in L1. */
 enum { BEYOND_L1 = 1 << 16 };
-/* Bytes of A that a column of tiles walks before the next column: they stay in L2. */
-enum { A_BYTES = 1 << 16 };
+/* Bytes of A and, where C is wide, of C that a column of tiles walks before the next column: they stay in L2, and rows of
+ * C are written while their pages are at hand. */
+enum { A_BYTES = 1 << 16, C_BYTES = 1 << 17 };
 /* Terms from one that is added to the one whose scalars are asked for. */
 enum { TERMS_AHEAD = 16 };
 
@@ -206,6 +208,14 @@ INLINE int few_terms(const Product *p)
            p->floor == (REAL)-INFINITY;
 }
 
+/* Terms in a block of k, of even sizes. */
+INLINE int64_t block_of(const Product *p)
+{
+    const int64_t fits = least(K_BYTES / (int64_t)sizeof(REAL), B_BYTES / (p->N * VECTOR_BYTES + 1));
+    const int64_t most = fits < K_BLOCK ? K_BLOCK : fits, blocks = (p->K + most - 1) / most;
+    return blocks > 1 ? (p->K + blocks - 1) / blocks : p->K;
+}
+
 /* The whole product, covered by tiles of even sizes: columns outside, rows inside. */
 static __attribute__((noinline, unused)) void covered(const Product *p)
 {
@@ -221,7 +231,7 @@ static __attribute__((noinline, unused)) void covered(const Product *p)
     /* Where h is C, partial sums would overwrite h before it is read. */
     const int in_place = p->derivative != NOTHING && p->h == p->c;
     const int long_sum = p->K >= LONG_SUM && p->N * VECTOR_BYTES >= WIDE_ROW;
-    const int64_t block = p->K > K_BLOCK_FROM && (p->a_k != 1 || long_sum) && !in_place ? K_BLOCK : p->K;
+    const int64_t block = (p->a_k != 1 || long_sum) && !in_place ? block_of(p) : p->K;
     for (int64_t k = 0; k < p->K; k += block) {
         Product t = *p;
         t.K = least(block, p->K - k);
@@ -230,7 +240,8 @@ static __attribute__((noinline, unused)) void covered(const Product *p)
             t.floor = (REAL)-INFINITY;
             t.derivative = NOTHING;
         }
-        const int64_t together = A_BYTES / (MAX_ROWS * t.K * (int64_t)sizeof(REAL)) + 1;
+        const int64_t bytes = MAX_ROWS * (int64_t)sizeof(REAL);
+        const int64_t together = least(A_BYTES / (bytes * t.K), C_BYTES / (bytes * p->c_row)) + 1;
         for (int64_t row = 0; row < row_parts; row += together) {
             const int64_t end = least(row + together, row_parts);
             const int64_t tall = least(taller, end) - least(taller, row), m = row * rows + least(taller, row);

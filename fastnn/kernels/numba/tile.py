@@ -42,9 +42,10 @@ MAX_ROWS, MAX_VECTORS = (8, 3) if vector_registers() == 32 else (6, 2)
 # A tile of few rows is as wide as registers allow, by its rows: its vectors are read once, and many sums hide the
 # latency of each.
 WIDE = (8, 8, 6, 6, 4, 4) if vector_registers() == 32 else (8, 4, 3, 2, 2, 2)
-# Scalars that are strided in k touch a new page every step; blocks of k keep a block of them in L1.
-K_BLOCK, K_BLOCK_FROM = 256, 1000
-# From so many terms on, and so many bytes in a row of B, blocks of k keep B in L2, whatever A's strides are.
+# Blocks of k keep a block of B, of so many bytes, in L2, and a tile's scalars, if they are strided in k and touch a new
+# page every step, at hand. A block has 256 terms or more, and at most so many bytes of a row of A.
+B_BYTES, K_BLOCK, K_BYTES = 1 << 19, 256, 4096
+# Where scalars are contiguous in k there are blocks from so many terms on, and so many bytes in a row of B.
 LONG_SUM, WIDE_ROW = 2048, 512
 # Products of so few terms, or of FEW_TERMS where C has so many bytes, go row by row if rows have as many vectors.
 FEWEST_TERMS, FEW_TERMS, MANY_VECTORS, LARGE = 2, 4, 4, 1 << 19
@@ -52,8 +53,9 @@ FEWEST_TERMS, FEW_TERMS, MANY_VECTORS, LARGE = 2, 4, 4, 1 << 19
 AT_ONCE = 2048
 # Bytes of weights that do not stay in L1.
 BEYOND_L1 = 1 << 16
-# Bytes of A that a column of tiles walks before the next column: they stay in L2.
-A_BYTES = 1 << 16
+# Bytes of A and, where C is wide, of C that a column of tiles walks before the next column: they stay in L2, and rows of
+# C are written while their pages are at hand.
+A_BYTES, C_BYTES = 1 << 16, 1 << 17
 # Terms from one that is added to the one whose scalars are asked for.
 TERMS_AHEAD = 16
 
@@ -100,6 +102,14 @@ def row_of_sums(c, a, a_k, b, b_k, vectors, terms, accumulate):
             store(c, n, fma(a[3 * a_k], load(b, 3 * b_k + n), sum))
 
 
+@njit(error_model="numpy")
+def block_of(K, number_bytes, row_bytes):
+    """Terms in a block of k, of even sizes; row_bytes: of a row of B."""
+    most = max(K_BLOCK, min(K_BYTES // number_bytes, B_BYTES // (row_bytes + 1)))
+    blocks = (K + most - 1) // most
+    return (K + blocks - 1) // blocks if blocks > 1 else K
+
+
 def product_signature(dtype: Any) -> Any:
     """The Numba signature of `product` for a dtype."""
     p, i = types.CPointer(dtype), types.int64
@@ -132,8 +142,9 @@ def product(c, c_row, a, a_row, a_k, b, b_k, M, N, K, accumulate, floor, h, h_ro
     in_place = derivative != NOTHING and address(h) == address(c)  # partial sums would overwrite h before it is read
     row_bytes = address(at(c, N * lane)) - address(c)
     long_sum = K >= LONG_SUM and row_bytes >= WIDE_ROW
-    block = K_BLOCK if K > K_BLOCK_FROM and (a_k != 1 or long_sum) and not in_place else K
-    together = A_BYTES // (MAX_ROWS * block * number_bytes) + 1 if block > 0 else row_parts
+    block = block_of(K, number_bytes, row_bytes) if (a_k != 1 or long_sum) and not in_place else K
+    tile_bytes = MAX_ROWS * number_bytes
+    together = min(A_BYTES // (tile_bytes * block), C_BYTES // (tile_bytes * c_row)) + 1 if block > 0 else row_parts
     k = types.int64(0)
     while k < K:
         terms = min(block, K - k)
