@@ -11,7 +11,7 @@
 #ifndef FASTNN_DOT_H
 #define FASTNN_DOT_H
 
-#include "tile.h"
+#include "product.h"
 
 /* A block of C is DOT_ROWS x DOT_COLUMNS sums in registers, half of those that there are: as many loads as the
  * multiplications leave time for, and enough sums to hide the latency of an addition. Two such blocks lie side by side

@@ -8,8 +8,9 @@ from numba import njit, types
 from ..reference.dense import NOTHING, WHERE_POSITIVE
 from .dot import dots, few_sums, gather_columns
 from .entry import kernel
+from .product import AT_ONCE, BEYOND_L1, FEW_TERMS, call_product, row_of_sums, scratch, widest
 from .simd import address, at, fma, lanes, load, select, splat, store, transpose_block
-from .tile import AT_ONCE, BEYOND_L1, FEW_TERMS, WIDE, call_product, row_of_sums, scratch, widest
+from .tile import WIDE
 
 # So many terms for each row of the batch must there be for adding up lanes to pay.
 TERMS_PER_ROW = 8
@@ -17,7 +18,7 @@ TERMS_PER_ROW = 8
 
 @njit(error_model="numpy")
 def _finished(sum, y, derivative, floor, c0, c1, c2):
-    """What a tile makes of a sum, see `tile.product`."""
+    """What a tile makes of a sum, see `product.product`."""
     if derivative == NOTHING:
         return select(sum < floor, floor, sum)
     if derivative == WHERE_POSITIVE:

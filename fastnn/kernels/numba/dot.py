@@ -16,6 +16,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from ..cpu import vector_registers
+from .product import AT_ONCE
 from .simd import (
     at,
     fused_multiply_add,
@@ -29,7 +30,6 @@ from .simd import (
     vector_of,
     vector_type,
 )
-from .tile import AT_ONCE
 
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 

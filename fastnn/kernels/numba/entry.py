@@ -18,7 +18,7 @@ from numba.extending import intrinsic
 
 from .. import cpu, objects
 from ..table import OPERATIONS, Operation
-from . import loop, pairs, tile
+from . import loop, pairs, product
 
 KERNELS: dict[str, Any] = {}
 ROUTINES = ("product", "product_bf16")
@@ -93,7 +93,7 @@ def compile_routine(name: str, dtype: str) -> tuple[bytes, tuple[str, ...]]:
     """The same for a routine that kernels share, a product, or for one of the native loop."""
     real = getattr(types, dtype)
     if name == "product":
-        return object_code(tile.product, tile.product_signature(real), objects.symbol(name, dtype)), ()
+        return object_code(product.product, product.product_signature(real), objects.symbol(name, dtype)), ()
     if name == "product_bf16":
         return object_code(pairs.product_bf16, pairs.product_bf16_signature(real), objects.symbol(name, dtype)), ()
     routine, signature = loop.ROUTINES[name]

@@ -278,7 +278,7 @@ def product_bf16(
     h           h_row numbers from row to row; read only if derivative != NOTHING; not c, where partial sums are kept
     a           a_row from m to m, a_k from k to k
     b           b_k from k to k, b_column from n to n
-    finish(v)   as in `tile.product`
+    finish(v)   as in `product.product`
     """
     panel, words, square, turned = _room_of_a(), _room_of_b(), _room_of_square(), _room_of_square()
     vectors, pairs = _parts(N, lanes(c)), _parts(K, 2)

@@ -1,4 +1,4 @@
-"""The one register tile under every product, and the loops that cover a matrix with it.
+"""The one register tile under every product; product.py has the loops that cover a matrix with it.
 
 A tile holds up to MAX_ROWS x MAX_VECTORS vectors of C in registers and walks k upwards, each step one fused
 multiply-add per vector: `C[m, n] += A[m, k] * B[k, n]`, A a broadcast scalar, B and C vectors along their contiguous
@@ -13,25 +13,16 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
-from numba.core import cgutils
+from numba import types
 from numba.extending import intrinsic
 
-from .. import objects
 from ..cpu import vector_registers
-from ..reference.dense import NOTHING, QUADRATIC, WHERE_POSITIVE
+from ..reference.dense import QUADRATIC, WHERE_POSITIVE
 from .simd import (
-    address,
-    at,
     broadcast,
     call_llvm,
-    fma,
     fused_multiply_add,
-    lanes,
-    load,
     load_vector,
-    splat,
-    store,
     store_vector,
     vector_of,
     vector_type,
@@ -42,20 +33,6 @@ MAX_ROWS, MAX_VECTORS = (8, 3) if vector_registers() == 32 else (6, 2)
 # A tile of few rows is as wide as registers allow, by its rows: its vectors are read once, and many sums hide the
 # latency of each.
 WIDE = (8, 8, 6, 6, 4, 4) if vector_registers() == 32 else (8, 4, 3, 2, 2, 2)
-# Blocks of k keep a block of B, of so many bytes, in L2, and a tile's scalars, if they are strided in k and touch a new
-# page every step, at hand. A block has 256 terms or more, and at most so many bytes of a row of A.
-B_BYTES, K_BLOCK, K_BYTES = 1 << 19, 256, 4096
-# Where scalars are contiguous in k there are blocks from so many terms on, and so many bytes in a row of B.
-LONG_SUM, WIDE_ROW = 2048, 512
-# Products of so few terms, or of FEW_TERMS where C has so many bytes, go row by row if rows have as many vectors.
-FEWEST_TERMS, FEW_TERMS, MANY_VECTORS, LARGE = 2, 4, 4, 1 << 19
-# Numbers in a scratch on the stack.
-AT_ONCE = 2048
-# Bytes of weights that do not stay in L1.
-BEYOND_L1 = 1 << 16
-# Bytes of A and, where C is wide, of C that a column of tiles walks before the next column: they stay in L2, and rows of
-# C are written while their pages are at hand.
-A_BYTES, C_BYTES = 1 << 16, 1 << 17
 # Terms from one that is added to the one whose scalars are asked for.
 TERMS_AHEAD = 16
 
@@ -64,142 +41,6 @@ _I64 = ir.IntType(64)
 
 def _int(value: int) -> ir.Constant:
     return ir.Constant(_I64, value)
-
-
-@njit(error_model="numpy")
-def widest(rows):
-    """Vectors of the widest tile for a product of that many rows."""
-    if rows == 1:
-        return WIDE[0]
-    if rows == 2:
-        return WIDE[1]
-    if rows <= 4:
-        return WIDE[2] if rows == 3 else WIDE[3]
-    if rows <= 6:
-        return WIDE[4] if rows == 5 else WIDE[5]
-    return MAX_VECTORS
-
-
-@njit(error_model="numpy")
-def row_of_sums(c, a, a_k, b, b_k, vectors, terms, accumulate):
-    """c[n] (+)= sum over k of a[k] b[k, n] for `vectors` vectors, one after the other; up to FEW_TERMS terms."""
-    lane = lanes(c)
-    if terms == 1:
-        for n in range(0, vectors * lane, lane):
-            store(c, n, fma(a[0], load(b, n), load(c, n) if accumulate else splat(c, 0.0)))
-    elif terms == 2:
-        for n in range(0, vectors * lane, lane):
-            sum = fma(a[0], load(b, n), load(c, n) if accumulate else splat(c, 0.0))
-            store(c, n, fma(a[a_k], load(b, b_k + n), sum))
-    elif terms == 3:
-        for n in range(0, vectors * lane, lane):
-            sum = fma(a[0], load(b, n), load(c, n) if accumulate else splat(c, 0.0))
-            store(c, n, fma(a[2 * a_k], load(b, 2 * b_k + n), fma(a[a_k], load(b, b_k + n), sum)))
-    elif terms == 4:
-        for n in range(0, vectors * lane, lane):
-            sum = fma(a[0], load(b, n), load(c, n) if accumulate else splat(c, 0.0))
-            sum = fma(a[2 * a_k], load(b, 2 * b_k + n), fma(a[a_k], load(b, b_k + n), sum))
-            store(c, n, fma(a[3 * a_k], load(b, 3 * b_k + n), sum))
-
-
-@njit(error_model="numpy")
-def block_of(K, number_bytes, row_bytes):
-    """Terms in a block of k, of even sizes; row_bytes: of a row of B."""
-    most = max(K_BLOCK, min(K_BYTES // number_bytes, B_BYTES // (row_bytes + 1)))
-    blocks = (K + most - 1) // most
-    return (K + blocks - 1) // blocks if blocks > 1 else K
-
-
-def product_signature(dtype: Any) -> Any:
-    """The Numba signature of `product` for a dtype."""
-    p, i = types.CPointer(dtype), types.int64
-    return types.void(p, i, p, i, i, p, i, i, i, i, i, types.float64, p, i, i, *[types.float64] * 3)
-
-
-def product(c, c_row, a, a_row, a_k, b, b_k, M, N, K, accumulate, floor, h, h_row, derivative, c0, c1, c2):
-    """C = finish(A B) or, with `accumulate`, finish(C + A B), on pointers; rows of C and B are padded to whole vectors.
-
-    c           c_row numbers from row to row
-    h           h_row numbers from row to row; read only if derivative != NOTHING; may be c
-    a           a_row from m to m, a_k from k to k
-    b           b_k from k to k
-    finish(v)   max(v, floor);  v where h > 0 else 0  (WHERE_POSITIVE);  v * (c0 + c1 h + c2 h**2)  (QUADRATIC)
-    """
-    lane = lanes(c)
-    number_bytes = address(at(c, 1)) - address(c)
-    most_terms = FEW_TERMS if M * c_row >= LARGE // number_bytes else FEWEST_TERMS
-    if 0 < K <= most_terms and N >= MANY_VECTORS and derivative == NOTHING and floor == -np.inf:
-        for m in range(M):
-            row_of_sums(at(c, m * c_row), at(a, m * a_row), a_k, b, b_k, N, K, accumulate != 0)
-        return
-    wide = widest(M)
-    wide_parts = N // wide if wide > MAX_VECTORS else 0
-    narrow = N - wide_parts * wide
-    column_parts = (narrow + MAX_VECTORS - 1) // MAX_VECTORS
-    row_parts = (M + MAX_ROWS - 1) // MAX_ROWS
-    vectors, wider = (narrow // column_parts, narrow % column_parts) if column_parts else (0, 0)
-    rows, taller = M // row_parts, M % row_parts
-    in_place = derivative != NOTHING and address(h) == address(c)  # partial sums would overwrite h before it is read
-    row_bytes = address(at(c, N * lane)) - address(c)
-    long_sum = K >= LONG_SUM and row_bytes >= WIDE_ROW
-    block = block_of(K, number_bytes, row_bytes) if (a_k != 1 or long_sum) and not in_place else K
-    tile_bytes = MAX_ROWS * number_bytes
-    together = min(A_BYTES // (tile_bytes * block), C_BYTES // (tile_bytes * c_row)) + 1 if block > 0 else row_parts
-    k = types.int64(0)
-    while k < K:
-        terms = min(block, K - k)
-        last = k + terms == K
-        start = accumulate != 0 or k > 0
-        tile_floor = floor if last else -np.inf
-        tile_derivative = derivative if last else NOTHING
-        for row_part in range(0, row_parts, together):
-            end = min(row_part + together, row_parts)
-            tall = min(taller, end) - min(taller, row_part)
-            n = types.int64(0)
-            for column_part in range(-wide_parts, column_parts):
-                width = wide if column_part < 0 else vectors + (1 if column_part < wider else 0)
-                b_tile = at(b, k * b_k + n * lane)
-                m = row_part * rows + min(taller, row_part)
-                for lower in range(2):
-                    height, count = (rows, end - row_part - tall) if lower else (rows + 1, tall)
-                    if count > 0:
-                        strip(
-                            at(c, m * c_row + n * lane), c_row, at(a, m * a_row + k * a_k), a_row, a_k, b_tile, b_k,
-                            height, width, count, terms,
-                            start, tile_floor, at(h, m * h_row + n * lane), h_row, tile_derivative, c0, c1, c2,
-                        )  # fmt: skip
-                    m += height * count
-                n += width
-        k += terms
-
-
-@intrinsic
-def scratch(typingctx, p):
-    """Room on the stack for AT_ONCE numbers and a vector."""
-
-    def emit(context, builder, sig, args):
-        vector = vector_type(vector_of(sig.args[0].dtype))
-        room = cgutils.alloca_once(builder, ir.ArrayType(vector, AT_ONCE // vector.count + 1))
-        return builder.bitcast(room, args[0].type)
-
-    return p(p), emit
-
-
-@intrinsic
-def call_product(
-    typingctx, c, c_row, a, a_row, a_k, b, b_k, M, N, K, accumulate, floor, h, h_row, derivative, c0, c1, c2
-):
-    """`product`, compiled once per dtype into an object of its own and called through its symbol."""
-    sig = product_signature(c.dtype)
-
-    def emit(context, builder, sig, args):
-        function_type = ir.FunctionType(ir.VoidType(), [context.get_value_type(t) for t in sig.args])
-        symbol = objects.symbol("product", str(c.dtype))
-        function = cgutils.get_or_insert_function(builder.module, function_type, symbol)
-        builder.call(function, args)
-        return context.get_dummy_value()
-
-    return sig, emit
 
 
 @intrinsic
@@ -379,8 +220,8 @@ def _prefetch(builder: Any, pointer: Any) -> None:
 
 
 def _opaque(builder: Any, pointer: Any) -> Any:
-    """The same pointer, of which LLVM knows nothing. It would compute all addresses of a step from one another, in a chain
-    that takes longer than the multiplications (8 x 2 tiles: 93% of the peak with this, 82% without)."""
+    """The same pointer, of which LLVM knows nothing. It would compute all addresses of a step from one another, in a
+    chain that takes longer than the multiplications (8 x 2 tiles: 93% of the peak with this, 82% without)."""
     return builder.asm(ir.FunctionType(pointer.type, [pointer.type]), "", "=r,0", [pointer], False)
 
 
