@@ -61,7 +61,10 @@ INLINE void partial_sums(V *sums, const REAL *a, int64_t a_row, const REAL *b, i
         V factor[DOT_SUMS];
         EACH_DOT_ROW factor[i] = load(a + i * a_row + t);
         EACH_DOT_COLUMN {
-            const V column = load(four[j / 4] + j % 4 * b_row);
+            V column = load(four[j / 4] + j % 4 * b_row);
+            if (rows > 1) {
+                in_register(&column);
+            }
             EACH_DOT_ROW sums[i * columns + j] = fmadd(factor[i], column, sums[i * columns + j]);
         }
         EACH_FOURTH four[j] += LANES;

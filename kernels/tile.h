@@ -59,6 +59,9 @@ INLINE void tile(const Product *p, REAL *c, const REAL *a, const REAL *b, const 
     EACH_TERM {
         V column[WIDEST];
         EACH_VECTOR column[j] = load(b + j * LANES);
+        if (rows > 1) {
+            EACH_VECTOR in_register(&column[j]); /* GCC would load it once for each row */
+        }
         EACH_ROW {
             const V factor = splat(a[i * a_row]);
             EACH_VECTOR sums[i][j] = fmadd(factor, column[j], sums[i][j]);

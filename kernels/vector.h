@@ -43,6 +43,16 @@ INLINE void store(REAL *p, V value)
     *(V_memory *)p = value;
 }
 
+/* Keeps a vector that was loaded from being loaded again where it is used. */
+INLINE void in_register(V *value)
+{
+#ifdef __aarch64__
+    __asm__("" : "+w"(*value));
+#else
+    __asm__("" : "+v"(*value));
+#endif
+}
+
 INLINE V32 load_integers(const int32_t *p)
 {
     return *(const V32_memory *)p;
