@@ -1,6 +1,7 @@
 /* Optimizer updates: one pass over the arena, each number read and written once. The order of the roundings is that of
  * the Numba twin, which says why. Reference: fastnn/kernels/reference/optimizers.py */
 #include "kernel.h"
+#include "roots.h"
 
 /* Numbers ahead of the loop that are asked for: four or more streams are too many for the hardware to foresee. */
 enum { AHEAD = 1024 };
@@ -48,7 +49,7 @@ KERNEL(adagrad_update)
         prefetch3(param, sum, grad, i);
         const V g = load(grad + i), total = fmadd(g, g, load(sum + i));
         store(sum + i, total);
-        store(param + i, load(param + i) - g * lr / (square_root(total) + eps));
+        store(param + i, load(param + i) - g * lr / (square_root_at(total, i) + eps));
     }
 }
 
@@ -64,7 +65,7 @@ KERNEL(rmsprop_update)
         prefetch3(param, square_avg, grad, i);
         const V g = load(grad + i), average = fmadd(g * weight, g, load(square_avg + i) * alpha);
         store(square_avg + i, average);
-        store(param + i, load(param + i) - g * lr / (square_root(average) + eps));
+        store(param + i, load(param + i) - g * lr / (square_root_at(average, i) + eps));
     }
 }
 
@@ -99,7 +100,7 @@ KERNEL(adam_update)
         const V v = fmadd(g * square_weight, g, load(exp_avg_sq + i) * decay);
         store(exp_avg + i, m);
         store(exp_avg_sq + i, v);
-        const V denominator = quotient_of(square_root(v), correction, reciprocal) + eps;
+        const V denominator = quotient_of(square_root_at(v, i), correction, reciprocal) + eps;
         store(param + i, load(param + i) - m * step_size / denominator);
     }
 }

@@ -7,7 +7,8 @@ bits `adam_update` and `adagrad_update` reproduce in float32.
 from numba import njit
 
 from .entry import kernel
-from .simd import fma, lanes, load, prefetch, select, splat, sqrt, store
+from .roots import square_root_at
+from .simd import fma, lanes, load, prefetch, select, splat, store
 
 # Numbers ahead of the loop that are asked for: four or more streams are too many for the hardware to foresee across
 # pages (Adam on 240,000 parameters, in L3: 0.160 -> 0.138 ns each).
@@ -36,7 +37,7 @@ def adagrad_update(param, sum, grad, N, lr, eps):
         g = load(grad, i)
         total = fma(g, g, load(sum, i))
         store(sum, i, total)
-        store(param, i, load(param, i) - g * lr / (sqrt(total) + eps))
+        store(param, i, load(param, i) - g * lr / (square_root_at(total, i) + eps))
 
 
 @kernel
@@ -46,7 +47,7 @@ def rmsprop_update(param, square_avg, grad, N, lr, alpha, eps):
         g = load(grad, i)
         average = fma(g * (1.0 - alpha), g, load(square_avg, i) * alpha)
         store(square_avg, i, average)
-        store(param, i, load(param, i) - g * lr / (sqrt(average) + eps))
+        store(param, i, load(param, i) - g * lr / (square_root_at(average, i) + eps))
 
 
 @kernel
@@ -63,7 +64,7 @@ def adam_update(param, exp_avg, exp_avg_sq, grad, N, step_size, beta1, beta2, ep
         v = fma(g * (1.0 - beta2), g, load(exp_avg_sq, i) * beta2)
         store(exp_avg, i, m)
         store(exp_avg_sq, i, v)
-        denominator = _quotient(sqrt(v), correction, reciprocal) + eps
+        denominator = _quotient(square_root_at(v, i), correction, reciprocal) + eps
         store(param, i, load(param, i) - m * step_size / denominator)
 
 

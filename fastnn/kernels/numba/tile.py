@@ -220,8 +220,8 @@ def _prefetch(builder: Any, pointer: Any) -> None:
 
 
 def _opaque(builder: Any, offset: Any) -> Any:
-    """The same number, of which LLVM knows nothing. It would compute the addresses of a step from one another, in a chain
-    that takes longer than the multiplications where a tile is narrow (8 x 1 tiles at half the speed)."""
+    """The same number, of which LLVM knows nothing. It would compute the addresses of a step from one another, in a
+    chain that takes longer than the multiplications where a tile is narrow (8 x 1 tiles at half the speed)."""
     return builder.asm(ir.FunctionType(_I64, [_I64]), "", "=r,0", [offset], False)
 
 
