@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
@@ -151,9 +150,10 @@ def problem(network: Network, seed: int = 0) -> Problem:
     inputs, outputs = network.widths[0], network.widths[-1]
     X = generator.standard_normal((network.rows, inputs))
     scores = np.tanh(X @ generator.standard_normal((inputs, outputs)) / math.sqrt(inputs))
-    y: np.ndarray[Any, Any] = scores + 0.3 * generator.standard_normal(scores.shape)
-    if network.loss == "cross_entropy":
+    if network.loss == "cross_entropy":  # drawn by softmax(2 scores)
         y = (2 * scores + generator.gumbel(size=scores.shape)).argmax(axis=1).astype(np.int32)
+    else:
+        y = scores + 0.3 * generator.standard_normal(scores.shape)
     gain = 2.0 if network.activation == "relu" else 1.0
     weights = []
     for fan_in, fan_out in pairwise(network.widths):

@@ -21,7 +21,7 @@
  *              in square blocks have room for a whole block behind their last row. Rows of the data `X` are not padded.
  *   Aliasing   Arrays do not overlap, except the two that a declaration names in `in_place`: these may be the same array,
  *              with the same strides.
- *   Values     Indices (row numbers, labels) are within their ranges; sizes are positive where a kernel divides by them.
+ *   Values     Indices (row numbers, labels) are within their ranges; sizes are at least 1.
  *
  * What a kernel keeps: it writes what the declaration says and nothing else, padding excepted; no result depends on what
  * padding holds; it does not allocate, print, fail, keep state or change the floating-point environment; NaN passes

@@ -7,7 +7,7 @@
 #include <xmmintrin.h>
 #endif
 
-/* Rounding, subnormal numbers and traps, without the flags of what has happened. */
+/* Rounding, subnormal numbers and traps, without the flags of what has happened: those are left alone. */
 static inline uint64_t floating_mode(void)
 {
 #if defined(__x86_64__)
@@ -21,11 +21,11 @@ static inline uint64_t floating_mode(void)
 #endif
 }
 
-/* Puts such a mode in force; the flags are cleared. */
+/* Puts such a mode in force. */
 static inline void set_floating_mode(uint64_t mode)
 {
 #if defined(__x86_64__)
-    _mm_setcsr((unsigned)mode);
+    _mm_setcsr((unsigned)mode | (_mm_getcsr() & 0x3fu));
 #elif defined(__aarch64__)
     __asm__ volatile("msr fpcr, %0" : : "r"(mode));
 #else

@@ -16,6 +16,11 @@
     void JOIN(fastnn_, operation, DTYPE, ISA)(const int64_t *words);          \
     void JOIN(fastnn_, operation, DTYPE, ISA)(const int64_t *words)
 
+INLINE int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
 /* An operand with two axes: its first number and the strides of its axes, in numbers. */
 typedef struct {
     REAL *data;

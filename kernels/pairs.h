@@ -56,11 +56,6 @@ typedef struct {
     Ahead ahead;
 } Tile;
 
-INLINE int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 INLINE int64_t parts_of(int64_t length, int64_t size)
 {
     return (length + size - 1) / size;

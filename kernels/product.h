@@ -5,11 +5,13 @@
 
 #include "tile.h"
 
-/* Blocks of B have so many bytes, or up to twice as many: they stay in L2. Blocks of k see to that in long sums, and keep
- * a tile's scalars at hand where they are strided in k and touch a new page every step; they have 256 terms or more, and
- * at most so many bytes of a row of A. */
-enum { B_BYTES = 1 << 19, K_BLOCK = 256, K_BYTES = 4096 };
-/* Where scalars are contiguous in k there are blocks from so many terms on, and so many vectors' bytes in a row of B. */
+/* Blocks of B have so many bytes, or up to twice as many: they stay in L2. */
+enum { B_BYTES = 1 << 19 };
+/* Long sums are cut into even blocks of k for that, and to have a tile's scalars at hand where they are strided in k and
+ * touch a new page every step. A block has at most so many terms as numbers fit into K_BYTES and rows of B into B_BYTES,
+ * or K_BLOCK where that is more. */
+enum { K_BYTES = 4096, K_BLOCK = 256 };
+/* Where scalars are contiguous in k, only sums of so many terms are cut, and only if a row of B has so many bytes. */
 enum { LONG_SUM = 2048, WIDE_ROW = 512 };
 /* Products of so few terms, or of FEW_TERMS where C has LARGE bytes, go row by row, if rows have MANY_VECTORS. */
 enum { FEWEST_TERMS = 2, FEW_TERMS = 4, MANY_VECTORS = 4, LARGE = 1 << 19 };
@@ -20,6 +22,7 @@ enum { BEYOND_L1 = 1 << 16 };
 /* Bytes of A and, where C is wide, of C that a column of tiles walks before the next column: they stay in L2, and rows of
  * C are written while their pages are at hand. */
 enum { A_BYTES = 1 << 16, C_BYTES = 1 << 17 };
+
 /* What `finish` makes of sums where h is theirs. */
 INLINE V finished(const Product *p, V sum, const REAL *h)
 {
@@ -85,7 +88,7 @@ INLINE int few_terms(const Product *p)
 /* Terms in a block of k, of even sizes. */
 INLINE int64_t block_of(const Product *p)
 {
-    const int64_t fits = least(K_BYTES / (int64_t)sizeof(REAL), B_BYTES / (p->N * VECTOR_BYTES + 1));
+    const int64_t fits = least(K_BYTES / (int64_t)sizeof(REAL), B_BYTES / (p->N * VECTOR_BYTES));
     const int64_t most = fits < K_BLOCK ? K_BLOCK : fits, blocks = (p->K + most - 1) / most;
     return blocks > 1 ? (p->K + blocks - 1) / blocks : p->K;
 }
@@ -148,7 +151,7 @@ static __attribute__((noinline, unused)) void covered(const Product *p)
     const int in_place = p->derivative != NOTHING && p->h == p->c;
     const int long_sum = p->K >= LONG_SUM && p->N * VECTOR_BYTES >= WIDE_ROW;
     const int64_t block = (p->a_k != 1 || long_sum) && !in_place ? block_of(p) : p->K;
-    const int64_t bytes = MAX_ROWS * (int64_t)sizeof(REAL);
+    const int64_t row_bytes = p->N * VECTOR_BYTES; /* of B and of C */
     for (int64_t k = 0; k < p->K; k += block) {
         Product t = *p;
         t.K = least(block, p->K - k);
@@ -158,12 +161,15 @@ static __attribute__((noinline, unused)) void covered(const Product *p)
             t.floor = (REAL)-INFINITY;
             t.derivative = NOTHING;
         }
-        const int64_t high = least(A_BYTES / (bytes * t.K), C_BYTES / (bytes * p->c_row)) + 1;
-        const int64_t all = t.K * p->N * VECTOR_BYTES;
-        const int64_t wide = all > 2 * B_BYTES ? B_BYTES / (t.K * MAX_VECTORS * VECTOR_BYTES) + 1 : p->N;
-        for (int64_t column = -cuts.wide_parts; column < cuts.column_parts; column += wide) {
-            for (int64_t row = 0; row < cuts.row_parts; row += high) {
-                cover(&t, &cuts, row, least(row + high, cuts.row_parts), column, least(column + wide, cuts.column_parts));
+        /* Rows of tiles that are walked for one column of them, and columns that are walked for all rows. */
+        const int64_t a_bytes = t.K * (int64_t)sizeof(REAL);
+        const int64_t together = least(A_BYTES / (MAX_ROWS * a_bytes), C_BYTES / (MAX_ROWS * row_bytes)) + 1;
+        const int64_t column_bytes = t.K * MAX_VECTORS * VECTOR_BYTES;
+        const int64_t side_by_side = t.K * row_bytes > 2 * B_BYTES ? B_BYTES / column_bytes + 1 : p->N;
+        for (int64_t column = -cuts.wide_parts; column < cuts.column_parts; column += side_by_side) {
+            const int64_t column_end = least(column + side_by_side, cuts.column_parts);
+            for (int64_t row = 0; row < cuts.row_parts; row += together) {
+                cover(&t, &cuts, row, least(row + together, cuts.row_parts), column, column_end);
             }
         }
     }

@@ -9,14 +9,16 @@
 #include "vector.h"
 
 #if VECTOR_BYTES == 64 && defined(REAL_IS_FLOAT)
-/* sqrt(x), correctly rounded: two Newton steps in the form of Goldschmidt, the last one with the exact remainder x - g**2.
- * Shown for every float32 from 2**-100 on, below which the remainder is not exact; the divider takes vectors with such a
- * number, with infinity, NaN or a negative one. */
+/* sqrt(x), correctly rounded: two Newton steps in the form of Goldschmidt, the last one with the remainder x - g**2, which
+ * is exact from 2**-102 on (where subnormal numbers count as zeros, a remainder that is lost is less than an eighth of
+ * an ulp of g, which then is the nearest number already). Vectors that have a number whose root's estimate is above
+ * 2**50, one below about 2**-100, or infinity, NaN or a negative one, go to the divider. Tests show it for all fractions. */
 INLINE V root_of_products(V x)
 {
     const V estimate = (V)_mm512_rsqrt14_ps((__m512)x), half = estimate * (REAL)0.5;
-    const __m512i less = (__m512i)(bits(estimate) - 1), most = _mm512_set1_epi32(0x58800000);
-    if (_mm512_cmplt_epu32_mask(less, most) != 0xffff) { /* 0 < estimate <= 2**50 */
+    /* 0 < estimate <= 2**50, by its bits: as unsigned numbers, zero less 1 and negative ones are the largest. */
+    const __m512i bits_less_one = (__m512i)(bits(estimate) - 1), bits_of_limit = _mm512_set1_epi32(0x58800000);
+    if (_mm512_cmplt_epu32_mask(bits_less_one, bits_of_limit) != 0xffff) {
         return square_root(x);
     }
     const V root = x * estimate, error = fnmadd(root, half, splat((REAL)0.5));

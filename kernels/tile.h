@@ -117,11 +117,6 @@ FOR_ROWS(STRIP, 1) FOR_ROWS(STRIP, 2)
 static Strip *const STRIPS[MAX_VECTORS][MAX_ROWS] = {{FOR_ROWS(NAME_OF, 1)}, {FOR_ROWS(NAME_OF, 2)}};
 #endif
 
-INLINE int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 /* A tile of few rows, as wide as registers allow: its vectors are read once, and many sums hide the latency of each. */
 #if VECTOR_BYTES == 64 || defined(__aarch64__)
 #define FOR_WIDE(DO) DO(1, 8) DO(2, 8) DO(3, 6) DO(4, 6) DO(5, 4) DO(6, 4)

@@ -1,48 +1,74 @@
-"""Roots in optimizers' loops: correctly rounded, whichever way they are made."""
+"""Roots in optimizers' loops: correctly rounded, whichever way they are made, in a plan and on arrays."""
+
+from typing import Any
 
 import cases
 import numpy as np
 import pytest
 
 import fastnn as fnn
-from fastnn.kernels import cpu
+from fastnn.kernels import OPERATIONS, cpu
+from fastnn.plan.arena import Layout, Ref
+from fastnn.plan.plan import Plan
+from fastnn.plan.program import Program
+from fastnn.plan.runner import Passes
 
-FLOAT32 = np.float32
+Array = np.ndarray[Any, Any]
+TINY, HUGE = np.float32(2.0**-75), 2.0**75
+"""A gradient whose square counts for nothing beside numbers from 2**-100 on, and its reciprocal."""
+
+every_set = pytest.mark.parametrize("backend", cases.COMPILED)
 
 
-def root_reciprocals(x: np.ndarray, backend: str) -> np.ndarray:
-    """1 / sqrt(x) out of AdaGrad's update of parameters that are 0, with gradients whose squares count for nothing."""
-    param, total = np.zeros_like(x), x.copy()
-    grad = np.full_like(x, 2.0**-75)
-    fnn.ops.adagrad_update(param, total, grad, lr=2.0**75, eps=0.0, backend=backend)
+def on_arrays(x: Array, eps: float, backend: str) -> Array:
+    """1 / (sqrt(x) + eps) out of AdaGrad's update of parameters that are 0."""
+    param = np.zeros_like(x)
+    fnn.ops.adagrad_update(param, x.copy(), np.full_like(x, TINY), lr=HUGE, eps=eps, backend=backend)
     return -param
 
 
-def twice(numbers: np.ndarray) -> np.ndarray:
+def in_a_plan(x: Array, eps: float, backend: str) -> Array:
+    """The same where subnormal numbers count as zeros."""
+    layout = Layout()
+    values = {"param": np.zeros_like(x), "sum": x, "grad": np.full_like(x, TINY)}
+    refs = {name: Ref("operands", layout.vector(name, len(x), x.dtype)) for name in values}
+    arenas = {"operands": layout.allocate()}
+    for name, value in values.items():
+        refs[name].view(arenas)[...] = value
+    plan = Plan("one update", x.dtype, 1)
+    plan.add(OPERATIONS["adagrad_update"].name, "", {**refs, "lr": HUGE, "eps": eps})
+    Program(plan, arenas, backend).runner.run(Passes(np.array([[0, 1]]), np.array([1])))
+    return -refs["param"].view(arenas)
+
+
+def twice(numbers: Array) -> Array:
     """Each vector of the numbers twice, at an even and an odd place."""
     return np.repeat(numbers.reshape(-1, cpu.vector_bytes() // 4), 2, axis=0).ravel()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", cases.COMPILED)
-@pytest.mark.parametrize("exponent", [-100, -1, 0, 127])
-def test_roots_of_a_whole_binade_are_correctly_rounded(exponent: int, backend: str) -> None:
-    x = twice(np.arange((exponent + 127) << 23, (exponent + 128) << 23, dtype=np.uint32).view(FLOAT32))
-    np.testing.assert_array_equal(root_reciprocals(x, backend), FLOAT32(1) / np.sqrt(x))
+@every_set
+@pytest.mark.parametrize("way", [on_arrays, in_a_plan])
+@pytest.mark.parametrize("exponent", [-100, -99, 0, 1, 126, 127])
+def test_roots_of_a_whole_binade_are_correctly_rounded(exponent: int, way: Any, backend: str) -> None:
+    x = twice(np.arange((exponent + 127) << 23, (exponent + 128) << 23, dtype=np.uint32).view(np.float32))
+    eps = np.float32(-(2.0 ** (exponent // 2)))  # sqrt(x) + eps is exact, and shows each ulp of the root
+    with np.errstate(divide="ignore"):
+        np.testing.assert_array_equal(way(x, float(eps), backend), np.float32(1) / (np.sqrt(x) + eps))
 
 
-@pytest.mark.parametrize("backend", cases.COMPILED)
+@every_set
 def test_roots_of_any_number_do_not_depend_on_its_place(backend: str) -> None:
-    generator = np.random.default_rng(0)
-    numbers = generator.integers(0, 2**32, 2**16, np.uint64).astype(np.uint32).view(FLOAT32)
-    numbers[::37] = 0.0
-    numbers[5::1000] = np.finfo(FLOAT32).smallest_subnormal
-    numbers[6::1000] = np.inf
-    numbers[7::1000] = -0.0
+    """Half of the vectors have none but usual numbers, the others one or some that are not."""
+    generator, lanes = np.random.default_rng(0), cpu.vector_bytes() // 4
+    numbers = np.exp2(generator.uniform(-99, 127, (4096, lanes))).astype(np.float32)
+    unusual = [0.0, -0.0, np.inf, -np.inf, np.nan, -1.0, 2.0**-101, 2.0**-120, np.finfo(np.float32).smallest_subnormal]
+    for row in range(0, len(numbers), 2):
+        numbers[row, generator.integers(lanes)] = unusual[row // 2 % len(unusual)]
     x = twice(numbers)
     with np.errstate(all="ignore"):
-        got, expected = root_reciprocals(x, backend), FLOAT32(1) / np.sqrt(x)
-    pairs = got.reshape(-1, 2, cpu.vector_bytes() // 4)
+        got, expected = on_arrays(x, 0.0, backend), np.float32(1) / np.sqrt(x)
+    pairs = got.reshape(-1, 2, lanes)
     np.testing.assert_array_equal(pairs[:, 0], pairs[:, 1])
-    usual = x >= FLOAT32(2.0**-100)
+    usual = x >= np.float32(2.0**-100)
     np.testing.assert_array_equal(got[usual], expected[usual])

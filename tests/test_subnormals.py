@@ -8,10 +8,18 @@ import numpy as np
 import pytest
 
 import fastnn as fnn
+from fastnn.plan import threads as threads_of_plans
 
 Array = np.ndarray[Any, Any]
 
 WAYS = [(backend, threads) for backend in cases.COMPILED for threads in ((1, 2) if backend == "c" else (1,))]
+
+
+@pytest.fixture(autouse=True)
+def cut_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls of any size are cut, so that every thread meets such numbers."""
+    monkeypatch.setattr(threads_of_plans, "_LEAST_PRODUCT", 1)
+    monkeypatch.setattr(threads_of_plans, "_LEAST_NUMBERS", 1)
 
 
 def trained(backend: str, threads: int, how: str) -> tuple[Array, Array]:

@@ -8,12 +8,14 @@ from numba import njit, types
 from ..reference.dense import NOTHING, WHERE_POSITIVE
 from .dot import dots, few_sums, gather_columns
 from .entry import kernel
-from .product import AT_ONCE, BEYOND_L1, FEW_TERMS, call_product, row_of_sums, scratch, widest
+from .product import AT_ONCE, FEW_TERMS, call_product, row_of_sums, scratch
 from .simd import address, at, fma, lanes, load, select, splat, store, transpose_block
-from .tile import WIDE
+from .tile import WIDE, widest
 
 # So many terms for each row of the batch must there be for adding up lanes to pay.
 TERMS_PER_ROW = 8
+# Bytes of weights that do not stay in L1.
+BEYOND_L1 = 1 << 16
 
 
 @njit(error_model="numpy")

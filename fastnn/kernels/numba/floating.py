@@ -16,15 +16,20 @@ _FLUSHING = {"x86_64": 0x8040, "aarch64": 1 << 24}.get(_MACHINE, 0)
 _I32, _I64, _VOID = ir.IntType(32), ir.IntType(64), ir.VoidType()
 
 
+def _control(builder: Any) -> Any:
+    """x86's register MXCSR: mode and flags."""
+    place = cgutils.alloca_once(builder, _I32)
+    call_llvm(builder, "llvm.x86.sse.stmxcsr", _VOID, builder.bitcast(place, cgutils.voidptr_t))
+    return builder.load(place)
+
+
 @intrinsic
 def floating_mode(typingctx):
-    """Rounding, subnormal numbers and traps, without the flags of what has happened."""
+    """Rounding, subnormal numbers and traps, without the flags of what has happened: those are left alone."""
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         if _MACHINE == "x86_64":
-            place = cgutils.alloca_once(builder, _I32)
-            call_llvm(builder, "llvm.x86.sse.stmxcsr", _VOID, builder.bitcast(place, cgutils.voidptr_t))
-            return builder.zext(builder.and_(builder.load(place), ir.Constant(_I32, 0xFFC0)), _I64)
+            return builder.zext(builder.and_(_control(builder), ir.Constant(_I32, 0xFFC0)), _I64)
         if _MACHINE == "aarch64":
             return call_llvm(builder, "llvm.aarch64.get.fpcr", _I64)
         return ir.Constant(_I64, 0)
@@ -34,11 +39,12 @@ def floating_mode(typingctx):
 
 @intrinsic
 def set_floating_mode(typingctx, mode):
-    """Puts such a mode in force; the flags are cleared."""
+    """Puts such a mode in force."""
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         if _MACHINE == "x86_64":
-            place = cgutils.alloca_once_value(builder, builder.trunc(args[0], _I32))
+            flags = builder.and_(_control(builder), ir.Constant(_I32, 0x3F))
+            place = cgutils.alloca_once_value(builder, builder.or_(builder.trunc(args[0], _I32), flags))
             call_llvm(builder, "llvm.x86.sse.ldmxcsr", _VOID, builder.bitcast(place, cgutils.voidptr_t))
         elif _MACHINE == "aarch64":
             call_llvm(builder, "llvm.aarch64.set.fpcr", _VOID, args[0])

@@ -4,7 +4,7 @@ terms.
     M rows of C and A     N vectors in a row of C and B     K terms of each sum
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -15,37 +15,23 @@ from numba.extending import intrinsic
 from .. import objects
 from ..reference.dense import NOTHING
 from .simd import address, at, fma, lanes, load, splat, store, vector_of, vector_type
-from .tile import MAX_ROWS, MAX_VECTORS, WIDE, strip
+from .tile import MAX_ROWS, MAX_VECTORS, strip, widest
 
-# Blocks of B have so many bytes, or up to twice as many: they stay in L2. Blocks of k see to that in long sums, and
-# keep a tile's scalars at hand where they are strided in k and touch a new page every step; they have 256 terms or
-# more, and at most so many bytes of a row of A.
-B_BYTES, K_BLOCK, K_BYTES = 1 << 19, 256, 4096
-# Where scalars are contiguous in k there are blocks from so many terms on, and so many bytes in a row of B.
+# Blocks of B have so many bytes, or up to twice as many: they stay in L2.
+B_BYTES = 1 << 19
+# Long sums are cut into even blocks of k for that, and to have a tile's scalars at hand where they are strided in k and
+# touch a new page every step. A block has at most so many terms as numbers fit into K_BYTES and rows of B into B_BYTES,
+# or K_BLOCK where that is more.
+K_BYTES, K_BLOCK = 4096, 256
+# Where scalars are contiguous in k, only sums of so many terms are cut, and only if a row of B has so many bytes.
 LONG_SUM, WIDE_ROW = 2048, 512
 # Products of so few terms, or of FEW_TERMS where C has so many bytes, go row by row if rows have as many vectors.
 FEWEST_TERMS, FEW_TERMS, MANY_VECTORS, LARGE = 2, 4, 4, 1 << 19
 # Numbers in a scratch on the stack.
 AT_ONCE = 2048
-# Bytes of weights that do not stay in L1.
-BEYOND_L1 = 1 << 16
 # Bytes of A and, where C is wide, of C that a column of tiles walks before the next column: they stay in L2, and rows
 # of C are written while their pages are at hand.
 A_BYTES, C_BYTES = 1 << 16, 1 << 17
-
-
-@njit(error_model="numpy")
-def widest(rows):
-    """Vectors of the widest tile for a product of that many rows."""
-    if rows == 1:
-        return WIDE[0]
-    if rows == 2:
-        return WIDE[1]
-    if rows <= 4:
-        return WIDE[2] if rows == 3 else WIDE[3]
-    if rows <= 6:
-        return WIDE[4] if rows == 5 else WIDE[5]
-    return MAX_VECTORS
 
 
 @njit(error_model="numpy")
@@ -73,7 +59,7 @@ def row_of_sums(c, a, a_k, b, b_k, vectors, terms, accumulate):
 @njit(error_model="numpy")
 def block_of(K, number_bytes, row_bytes):
     """Terms in a block of k, of even sizes; row_bytes: of a row of B."""
-    most = max(K_BLOCK, min(K_BYTES // number_bytes, B_BYTES // (row_bytes + 1)))
+    most = max(K_BLOCK, min(K_BYTES // number_bytes, B_BYTES // row_bytes))
     blocks = (K + most - 1) // most
     return (K + blocks - 1) // blocks if blocks > 1 else K
 
@@ -100,15 +86,11 @@ def product(c, c_row, a, a_row, a_k, b, b_k, M, N, K, accumulate, floor, h, h_ro
         for m in range(M):
             row_of_sums(at(c, m * c_row), at(a, m * a_row), a_k, b, b_k, N, K, accumulate != 0)
         return
-    row_parts = (M + MAX_ROWS - 1) // MAX_ROWS
-    wide = widest(M)
-    wide_parts = N // wide if wide > MAX_VECTORS else 0
-    column_parts = (N - wide_parts * wide + MAX_VECTORS - 1) // MAX_VECTORS
+    cuts = cuts_of(M, N)
     in_place = derivative != NOTHING and address(h) == address(c)  # partial sums would overwrite h before it is read
-    row_bytes = address(at(c, N * lane)) - address(c)
+    row_bytes = N * lane * number_bytes  # of B and of C
     long_sum = K >= LONG_SUM and row_bytes >= WIDE_ROW
     block = block_of(K, number_bytes, row_bytes) if (a_k != 1 or long_sum) and not in_place else K
-    tile_bytes = MAX_ROWS * number_bytes
     k = types.int64(0)
     while k < K:
         terms = min(block, K - k)
@@ -116,46 +98,64 @@ def product(c, c_row, a, a_row, a_k, b, b_k, M, N, K, accumulate, floor, h, h_ro
         start = accumulate != 0 or k > 0
         block_floor = floor if last else -np.inf
         block_derivative = derivative if last else NOTHING
-        high = min(A_BYTES // (tile_bytes * terms), C_BYTES // (tile_bytes * c_row)) + 1
-        side_by_side = N
-        if terms * row_bytes > 2 * B_BYTES:
-            side_by_side = B_BYTES // (terms * MAX_VECTORS * lane * number_bytes) + 1
-        for column in range(-wide_parts, column_parts, side_by_side):
-            for row in range(0, row_parts, high):
+        # Rows of tiles that are walked for one column of them, and columns that are walked for all rows.
+        a_bytes, column_bytes = terms * number_bytes, terms * MAX_VECTORS * lane * number_bytes
+        together = min(A_BYTES // (MAX_ROWS * a_bytes), C_BYTES // (MAX_ROWS * row_bytes)) + 1
+        side_by_side = B_BYTES // column_bytes + 1 if terms * row_bytes > 2 * B_BYTES else N
+        for column in range(-cuts.wide_parts, cuts.column_parts, side_by_side):
+            column_end = min(column + side_by_side, cuts.column_parts)
+            for row in range(0, cuts.row_parts, together):
                 cover(
-                    c, c_row, at(a, k * a_k), a_row, a_k, at(b, k * b_k), b_k, M, N, terms, start, block_floor,
-                    h, h_row, block_derivative, c0, c1, c2, row, min(row + high, row_parts),
-                    column, min(column + side_by_side, column_parts), wide_parts, column_parts,
+                    c, c_row, at(a, k * a_k), a_row, a_k, at(b, k * b_k), b_k, terms, start, block_floor,
+                    h, h_row, block_derivative, c0, c1, c2,
+                    cuts, row, min(row + together, cuts.row_parts), column, column_end,
                 )  # fmt: skip
         k += terms
 
 
+class Cuts(NamedTuple):
+    """How C is cut into tiles of even sizes: the first `taller` rows of tiles have rows + 1 rows, the first `wider`
+    columns vectors + 1 vectors. Columns -wide_parts .. -1 are before them, for products of few rows."""
+
+    rows: Any
+    taller: Any
+    row_parts: Any
+    vectors: Any
+    wider: Any
+    column_parts: Any
+    wide: Any
+    wide_parts: Any
+
+
+@njit(error_model="numpy")
+def cuts_of(M, N):
+    """The cuts of M rows of N vectors."""
+    row_parts, wide = (M + MAX_ROWS - 1) // MAX_ROWS, widest(M)
+    wide_parts = N // wide if wide > MAX_VECTORS else 0
+    narrow = N - wide_parts * wide
+    column_parts = (narrow + MAX_VECTORS - 1) // MAX_VECTORS
+    vectors, wider = (narrow // column_parts, narrow % column_parts) if column_parts else (0, 0)
+    return Cuts(M // row_parts, M % row_parts, row_parts, vectors, wider, column_parts, wide, wide_parts)
+
+
 @njit(error_model="numpy")
 def cover(
-    c, c_row, a, a_row, a_k, b, b_k, M, N, K, start, floor, h, h_row, derivative, c0, c1, c2,
-    row, row_end, column, column_end, wide_parts, column_parts,
+    c, c_row, a, a_row, a_k, b, b_k, K, start, floor, h, h_row, derivative, c0, c1, c2,
+    cuts, row, row_end, column, column_end,
 ):  # fmt: skip
-    """The tiles of rows [row, row_end) and columns [column, column_end): columns outside, rows inside.
-
-    Tiles are of even sizes: the first `taller` rows of tiles have rows + 1 rows, the first `wider` columns vectors + 1
-    vectors. Columns -wide_parts .. -1 are before them, for products of few rows.
-    """
+    """The tiles of rows [row, row_end) and columns [column, column_end): columns outside, rows inside."""
     lane = lanes(c)
-    wide, row_parts = widest(M), (M + MAX_ROWS - 1) // MAX_ROWS
-    rows, taller = M // row_parts, M % row_parts
-    narrow = N - wide_parts * wide
-    vectors, wider = (narrow // column_parts, narrow % column_parts) if column_parts else (0, 0)
-    above = min(taller, row)
-    tall = min(taller, row_end) - above
+    above = min(cuts.taller, row)
+    tall = min(cuts.taller, row_end) - above
     for place in range(column, column_end):
         if place < 0:
-            width, n = wide, (place + wide_parts) * wide * lane
+            width, n = cuts.wide, (place + cuts.wide_parts) * cuts.wide * lane
         else:
-            width = vectors + (1 if place < wider else 0)
-            n = (wide_parts * wide + place * vectors + min(place, wider)) * lane
-        m = row * rows + above
+            width = cuts.vectors + (1 if place < cuts.wider else 0)
+            n = (cuts.wide_parts * cuts.wide + place * cuts.vectors + min(place, cuts.wider)) * lane
+        m = row * cuts.rows + above
         for lower in range(2):
-            height, count = (rows, row_end - row - tall) if lower else (rows + 1, tall)
+            height, count = (cuts.rows, row_end - row - tall) if lower else (cuts.rows + 1, tall)
             if count > 0:
                 strip(
                     at(c, m * c_row + n), c_row, at(a, m * a_row), a_row, a_k, at(b, n), b_k, height, width, count, K,

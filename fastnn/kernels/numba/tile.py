@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import njit, types
 from numba.extending import intrinsic
 
 from ..cpu import vector_registers
@@ -41,6 +41,20 @@ _I64 = ir.IntType(64)
 
 def _int(value: int) -> ir.Constant:
     return ir.Constant(_I64, value)
+
+
+@njit(error_model="numpy")
+def widest(rows):
+    """Vectors of the widest tile for a product of that many rows."""
+    if rows == 1:
+        return WIDE[0]
+    if rows == 2:
+        return WIDE[1]
+    if rows <= 4:
+        return WIDE[2] if rows == 3 else WIDE[3]
+    if rows <= 6:
+        return WIDE[4] if rows == 5 else WIDE[5]
+    return MAX_VECTORS
 
 
 @intrinsic
@@ -126,7 +140,7 @@ class _Tile:
         """The loop over k."""
         builder, lanes = self.builder, self.vector.count
         before, loop = builder.block, builder.append_basic_block("k")
-        below = [_opaque(builder, builder.mul(a_row, _int(row))) for row in range(self.rows)]
+        below = [_opaque(builder, builder.mul(a_row, _int(row))) for row in range(1, self.rows)]
         ahead = _opaque(builder, builder.mul(a_k, _int(TERMS_AHEAD)))
         after = builder.append_basic_block("k.done")
         builder.branch(loop)
@@ -141,7 +155,7 @@ class _Tile:
         # Strided scalars lie on another line, and often page, each step.
         _prefetch(builder, builder.gep(a_place, [ahead]))
         for row, row_sums in enumerate(sums):
-            scalar = builder.load(builder.gep(a_place, [below[row]]) if row else a_place)
+            scalar = builder.load(builder.gep(a_place, [below[row - 1]]) if row else a_place)
             factor = broadcast(builder, scalar, self.vector)
             added.append([fused_multiply_add(builder, factor, b, s) for b, s in zip(columns, row_sums, strict=True)])
         still = builder.sub(left, _int(1))
