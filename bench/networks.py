@@ -26,6 +26,7 @@ class Network:
     dropout      rate behind every hidden layer
     target       least NumPy time / fastnn time that the project promises for this row; 0: none
     jax_target   the same for JAX's scan
+    bf16         whether it is also timed with precision="bf16", where the CPU has that
     neighbour    a network whose widths or batch are whole vectors, timed beside this one, whose are not
     group        "table": the promised rows; "odd": odd widths and batches; "width": one width throughout; "large":
                  beyond the caches, slow
@@ -42,6 +43,7 @@ class Network:
     target: float = 0.0
     jax_target: float = 1.0
     group: str = "table"
+    bf16: bool = False
     neighbour: Network | None = None
 
     @property
@@ -88,7 +90,7 @@ NETWORKS = (
     Network((64, 128, 64, 10), 128, target=2.6),
     Network((784, 128, 10), 64, target=2.1),
     Network((784, 256, 128, 10), 128, target=1.65),
-    Network((784, 1024, 1024, 10), 128, target=1.6),
+    Network((784, 1024, 1024, 10), 128, target=1.6, bf16=True),
     Network((2, 64, 64, 64, 1), 256, activation="tanh", loss="mse", target=2.3),
     Network((2, 64, 64, 64, 1), 256, activation="tanh", loss="mse", dtype="float64", target=2.1),
     Network((784, 256, 128, 10), 128, batchnorm=True, dropout=0.2, target=1.8),

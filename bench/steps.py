@@ -2,7 +2,7 @@
 
     python -m bench.steps                 all rows but the largest network
     python -m bench.steps --quick         fewer rounds
-    python -m bench.steps -k 64-128       rows whose name contains the text, or of a group (table, odd, width, large)
+    python -m bench.steps -k 64-128       rows by a part of their name, or by group: table, odd, width, large, bf16
     python -m bench.steps --no-peers      only NumPy and fastnn
     python -m bench.steps --threads 2     networks with products of 10 MFLOP and more, and the full batch, on two cores
 
@@ -32,12 +32,14 @@ import numpy as np
 
 from bench import machine, native, report, timing
 from bench.networks import NETWORKS, Network, Problem, problem
+from fastnn.kernels import OPERATIONS, backends
 
 CHECKED_STEPS = 20
 # Largest relative difference of a loss from NumPy's over those steps. In float32 Adam turns the sign of a gradient near
 # zero into a whole step; scikit-learn adds eps elsewhere. The float64 bound is the one that finds mistakes.
 TOLERANCE = {"float64": 1e-11, "float32": 2e-3}
 SKLEARN_TOLERANCE = {"float64": 2e-3, "float32": 3e-2}
+BF16_TOLERANCE = 1e-2
 DROPOUT_TOLERANCE = 0.15  # masks are drawn differently by everyone
 
 
@@ -60,6 +62,8 @@ def makers(network: Network, sets: list[str], threads: int, peers: bool) -> dict
         found[name] = partial(FastnnMLP, backend=name, threads=threads)
         if threads > 1:
             found[f"{name}, 1 thread"] = partial(FastnnMLP, backend=name)
+        if network.bf16 and backends.can_run(name, OPERATIONS["dense_forward_bf16"]):
+            found[f"{name}, bf16"] = partial(FastnnMLP, backend=name, threads=threads, precision="bf16")
     if not peers or network.group != "table":
         return found
     if importlib.util.find_spec("sklearn"):
@@ -95,8 +99,11 @@ def disagreements(data: Problem, made: dict[str, Maker]) -> dict[str, float]:
         order = plain.order(1024)
         expected = losses_of(made["NumPy"](plain), order)
         for name, make in made.items():
+            lower = name.endswith("bf16")
+            if lower and dtype == "float64":
+                continue  # there is no such thing
             difference = float(np.abs(losses_of(make(plain), order) / expected - 1).max())
-            bound = (SKLEARN_TOLERANCE if name == "sklearn" else TOLERANCE)[dtype]
+            bound = BF16_TOLERANCE if lower else (SKLEARN_TOLERANCE if name == "sklearn" else TOLERANCE)[dtype]
             if not difference <= bound:  # also true for NaN
                 wrong[f"{name} {dtype}"] = difference
     if data.network.dropout and not wrong:
@@ -173,12 +180,16 @@ def compared(row: dict[str, Any], name: str) -> dict[str, float]:
         "fraction_of_floor": row["floor"] / seconds[name],
         "numpy_ratio": seconds["NumPy"] / seconds[name],
     }
-    others = {"jax_ratio": "JAX scan", "over_neighbour": f"{name} beside", "speedup": f"{name}, 1 thread"}
+    others = {
+        "jax_ratio": "JAX scan", "over_neighbour": f"{name} beside", "speedup": f"{name}, 1 thread",
+        "bf16_speedup": f"{name}, bf16",
+    }  # fmt: skip
     for what, other in others.items():
         if other in seconds:
             found[what] = seconds[other] / seconds[name]
-    if "over_neighbour" in found:
-        found["over_neighbour"] = 1 / found["over_neighbour"]
+    for what in ("over_neighbour", "bf16_speedup"):
+        if what in found:
+            found[what] = 1 / found[what]
     return found
 
 
@@ -195,12 +206,12 @@ def missed(row: dict[str, Any]) -> list[str]:
 PEERS = ("NumPy", "sklearn", "torch", "torch fused", "JAX jit", "JAX scan")
 LABELS = {
     "fraction_of_peak": "of peak", "fraction_of_floor": "of floor", "numpy_ratio": "NumPy/", "jax_ratio": "JAX scan/",
-    "over_neighbour": "/even", "speedup": "1 thread/",
+    "over_neighbour": "/even", "speedup": "1 thread/", "bf16_speedup": "/bf16",
 }  # fmt: skip
 LEGEND = (
     "of floor: the step's floor (products at the FMA peak, Adam's bytes at the bandwidth of that footprint) over its "
     "time\nNumPy/: NumPy's time over fastnn's; /even: fastnn's over that of the network of whole vectors beside it; "
-    "c/numba: times"
+    "/bf16: over its time with that precision; c/numba: times"
 )
 
 
@@ -238,7 +249,7 @@ def table(rows: list[dict[str, Any]], sets: list[str]) -> str:
 
 def selected(text: str, threads: int) -> list[Network]:
     if text:
-        return [network for network in NETWORKS if text in network.name or text == network.group]
+        return [n for n in NETWORKS if text in n.name or text == n.group or (text == "bf16" and n.bf16)]
     if threads > 1:  # where there is something to share out
         return [n for n in NETWORKS if n.group == "table" and (n.flops_of_largest >= 10e6 or not n.batch)]
     return [network for network in NETWORKS if network.group != "large"]

@@ -38,7 +38,7 @@ class FastnnMLP:
 
     chunk = 1
 
-    def __init__(self, problem: Problem, backend: str = "auto", threads: int = 1) -> None:
+    def __init__(self, problem: Problem, backend: str = "auto", threads: int = 1, precision: str | None = None) -> None:
         network = problem.network
         self.full = network.batch == 0
         self.trainer = fnn.Trainer(
@@ -48,6 +48,7 @@ class FastnnMLP:
             batch_size=network.batch_rows,
             threads=threads,
             backend=backend,
+            precision=precision,
         )
         self.bound = self.trainer.bind(problem.X, problem.y)
 
