@@ -99,6 +99,7 @@ def measure(sets: list[str], entry: Operation, dtype: str, cache: str, budget: f
     row["bytes"], row["elements"] = sum(size.values()), elements
     row["nanoseconds"] = {name: result.median / elements * 1e9 for name, result in found.items()}
     row["disturbed"] = {name: result.disturbed for name, result in found.items()}
+    row["rounds"] = {name: result.rounds for name, result in found.items()}
     row["gigabytes_per_second"] = {name: moved / found[name].median * 1e-9 for name in sets}
     row["numpy_ratio"] = {name: found["NumPy"].median / found[name].median for name in sets}
     row["c/numba"] = native.ratio(row["nanoseconds"])

@@ -220,6 +220,7 @@ def measure(name: str, size: int, sets: list[str], peers: bool, rounds: int) -> 
     row["bandwidth"] = moved / found["possible"].median * 1e-9
     row["nanoseconds"] = {column: result.median / size * 1e9 for column, result in found.items()}
     row["disturbed"] = {column: result.disturbed for column, result in found.items()}
+    row["rounds"] = {column: result.rounds for column, result in found.items()}
     row["possible"] = row["nanoseconds"].pop("possible")
     row["fraction"] = {column: row["possible"] / row["nanoseconds"][column] for column in sets}
     return row | {"c/numba": native.ratio(row["nanoseconds"])}

@@ -164,6 +164,7 @@ def measure(network: Network, rounds: int, sets: list[str], threads: int, peers:
     )
     row["seconds"] = {name: result.median for name, result in found.items()}
     row["best"] = {name: result.best for name, result in found.items()}
+    row["rounds"] = {name: result.rounds for name, result in found.items()}
     row["disturbed"] = {name: result.disturbed for name, result in found.items()}
     row |= min(before, floor(network, threads), key=lambda found: found["floor"])
     row["fastnn"] = {name: compared(row, name) for name in sets}

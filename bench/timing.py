@@ -21,11 +21,18 @@ PAUSE = 0.1  # seconds; OpenBLAS's threads spin for some 30 ms after a product a
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds per unit of work: the median of the rounds, the best one, and the share of disturbed rounds."""
+    """Seconds per unit of work in each round, and the share of disturbed rounds."""
 
-    median: float
-    best: float
+    rounds: tuple[float, ...]
     disturbed: float
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.rounds)
+
+    @property
+    def best(self) -> float:
+        return min(self.rounds)
 
 
 def mark(disturbed: float) -> str:
@@ -71,9 +78,7 @@ def interleaved(
     finally:
         if collecting:
             gc.enable()
-    return {
-        name: Timing(statistics.median(values), min(values), disturbed[name] / rounds) for name, values in walls.items()
-    }
+    return {name: Timing(tuple(values), disturbed[name] / rounds) for name, values in walls.items()}
 
 
 def _units(candidate: Callable[[int], object], stretch: float, least: int, pause: float) -> int:
