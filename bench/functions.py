@@ -92,14 +92,13 @@ def _caller(function: Callable[..., None]) -> Evaluate:
 def numba_loop(name: str, dtype: str) -> Evaluate:
     """The function of fastnn/kernels/numba/vecmath.py in a loop."""
     import llvmlite.binding as llvm
-    from numba import njit, types
+    from numba import types
 
     from fastnn.kernels.numba import vecmath
     from fastnn.kernels.numba.entry import object_code
     from fastnn.kernels.numba.simd import group, lanes, load, load_group, store, store_group
 
     function = getattr(vecmath, name)
-    function = function if hasattr(function, "py_func") else njit(function)
 
     def evaluate(out, x, n, count):  # type: ignore[no-untyped-def]
         width = lanes(x)

@@ -10,6 +10,11 @@ under a weight that turns its error into the error of the result:
     power  (2**f - 1) / f on |f| <= 1/2
     tanh   (tanh(x) / x - 1) / z with z = x**2 on |x| <= 5/8;  tanh(x) = x + x z p(z)
 
+and of fastnn/kernels/numba/lookup.py:
+
+    exp_lookup   as exp on |r| <= ln 2 / 32
+    tanh_table   tanh on 26 pieces of [0, 9.5], a polynomial of degree 5 each, near to minimax
+
 Printed with each: the largest weighted error, about the relative error of the result before any rounding. It has to lie
 well below half an epsilon: 6e-8 for float32, 1.1e-16 for float64.
 """
@@ -18,11 +23,14 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import mpmath as mp
+import numpy as np
 
 Real = mp.mpf
 Function = Callable[[Real], Real]
 
 DIGITS = 40
+# Where the pieces of tanh begin and end: all powers of two in quarters, below them 0, and where tanh is 1 to float32.
+PIECES = [0.0, *(2.0**e * (1 + quarter / 4) for e in range(-3, 3) for quarter in range(4)), 8.0, 9.5]
 GRID = 2000  # parts of the interval between which the extrema of the error are looked for
 
 
@@ -118,6 +126,52 @@ def tanh_coefficients(degree: int) -> tuple[list[Real], Real]:
     return minimax(tanh_rest, _positive, Real(0), _a_little_more((Real(5) / 8) ** 2), degree)
 
 
+def exp_lookup_coefficients(degree: int) -> tuple[list[Real], Real]:
+    reach = _a_little_more(mp.log(2) / 32)
+    return minimax(exp_rest, lambda r: _positive(r * r), -reach, reach, degree)
+
+
+def tanh_table() -> tuple[list[list[Real]], Real]:
+    """Rows of 32: the centre c of each piece and its coefficients, tanh(c + d) = c0 + c1 d + ... + c5 d**5; and the
+    largest relative error. A piece stands where the low bits of its numbers' exponent and first two fraction bits say;
+    the first one, odd about 0, before that from 1/8 on."""
+    with mp.workdps(DIGITS):
+        odd, error = minimax(tanh_rest, _positive, Real(0), Real(PIECES[1]) ** 2, 1)
+        first = [Real(0), Real(0), Real(1), Real(0), odd[0], Real(0), odd[1]]
+        others, errors = zip(*(_tanh_piece(Real(a), Real(b)) for a, b in pairwise(PIECES[1:])), strict=True)
+        rows = [[Real(0)] * 32 for _ in first]
+        for piece, column in enumerate([first, *others]):
+            place = ((np.float32(PIECES[1]).view(np.int32) >> 21) - 1 + piece) % 32
+            for row, number in zip(rows, column, strict=True):
+                row[place] = number
+        return rows, max(error, *errors)
+
+
+def _tanh_piece(low: Real, high: Real) -> tuple[list[Real], Real]:
+    """Least squares of the relative error where a Chebyshev polynomial has its zeros.
+
+    The centre is the float32 number near the middle whose tanh, the constant term, is nearest to a float32 number (the
+    accurate tables of Gal and Bachelis, 1991): what rounding adds is then next to nothing.
+    """
+    near = [_float32((low + high) / 2 + (high - low) * Real(k) / 10_000) for k in range(-300, 301)]
+    centre = min(near, key=lambda c: abs(mp.tanh(c) - _float32(mp.tanh(c))))
+    middle, radius, count = (low + high) / 2, (high - low) / 2, 40
+    points = [middle + radius * mp.cos(mp.pi * (2 * i + 1) / (2 * count)) - centre for i in range(count)]
+    rows, values = mp.matrix(count, 5), mp.matrix(count, 1)
+    for i, d in enumerate(points):
+        exact = mp.tanh(centre + d)
+        values[i] = (exact - mp.tanh(centre)) / exact
+        for power in range(5):
+            rows[i, power] = d ** (power + 1) / exact
+    coefficients = [mp.tanh(centre), *mp.lu_solve(rows, values)]
+    error = max(abs(mp.polyval(coefficients[::-1], d) / mp.tanh(centre + d) - 1) for d in points)
+    return [centre, *coefficients], error
+
+
+def _float32(x: Real) -> Real:
+    return Real(float(np.float32(float(x))))
+
+
 def _a_little_more(reach: Real) -> Real:
     """The end of the interval: the reduction of the argument rounds, too."""
     return reach * 1001 / 1000
@@ -134,6 +188,7 @@ FITS = {
     "log1p": {"float32": (log1p_coefficients, 4), "float64": (log1p_coefficients, 9)},
     "power": {"float32": (power_coefficients, 5), "float64": (power_coefficients, 10)},
     "tanh": {"float32": (tanh_coefficients, 5), "float64": (tanh_coefficients, 10)},
+    "exp_lookup": {"float32": (exp_lookup_coefficients, 1)},
 }
 
 
@@ -151,6 +206,10 @@ def main() -> None:
             print(f"{name}, {dtype}: largest weighted error {mp.nstr(error, 3)}")
             for coefficient in coefficients:
                 print(f"    {mp.nstr(coefficient, 20)}")
+    rows, error = tanh_table()
+    print(f"tanh_table, float32: largest relative error {mp.nstr(error, 3)}")
+    for row in rows:
+        print("   ", ", ".join(f"{float(x):.9g}" for x in row))
 
 
 if __name__ == "__main__":

@@ -1,17 +1,16 @@
 /* exp, log, tanh and sigmoid on vectors: the C twin of fastnn/kernels/numba/vecmath.py, operation by operation, with
  * the same constants and therefore the same bits. The bounds are stated and tested there; coefficients are minimax
- * fits, printed by `python -m bench.minimax`. */
+ * fits, printed by `python -m bench.minimax`. Where lookup.h has a faster form of a function, that one is it. */
 #ifndef FASTNN_VECMATH_H
 #define FASTNN_VECMATH_H
 
 #include "kernel.h"
+#include "lookup.h"
 
 /* What differs between float and double; the names are those of the Numba twin. */
 #ifdef REAL_IS_FLOAT
 #define FRACTION_BITS 23
 #define BIAS 127
-#define MAGNITUDE INT32_MAX
-#define SIGN INT32_MIN
 #define SQRT_HALF 0x3F3504F3
 #define ROUND_MAGIC (12582912.0f + 127)
 #define MINUS_LN2_HIGH -0.693145751953125f
@@ -39,8 +38,6 @@ static const REAL TANH_COEFFICIENTS[] = {
 #else
 #define FRACTION_BITS 52
 #define BIAS 1023
-#define MAGNITUDE INT64_MAX
-#define SIGN INT64_MIN
 #define SQRT_HALF 0x3FE6A09E667F3BCD
 #define ROUND_MAGIC (6755399441055744.0 + 1023)
 #define MINUS_LN2_HIGH -6.93147180369123816490e-01
@@ -75,10 +72,6 @@ static const REAL TANH_COEFFICIENTS[] = {
     -0.00022861579669536771111, 0.000077198612993161682072, -0.000016097176657031958789};
 #endif
 
-/* Functions of several independent vectors: `count` of them, 1 or GROUP, step by step side by side. One vector alone
- * waits for the latency of each step, and the CPU does not look far enough ahead to fill the time with the next one. */
-#define EACH for (int i = 0; i < count; i++)
-
 /* value = (c0 + c1 r) + r**2 ((c2 + c3 r) + r**2 (...)), with the square of r given: half as long a chain as Horner's.
  * Where a < limit, if a is given, the coefficients are `other`, of which there are as many. */
 INLINE void polynomials(V *value, const V *r, const V *square, const REAL *c, const REAL *other, const V *a, V limit,
@@ -95,12 +88,39 @@ INLINE void polynomials(V *value, const V *r, const V *square, const REAL *c, co
 }
 #define TERMS(coefficients) ((int)(sizeof(coefficients) / sizeof(REAL)))
 
-/* |x|: the sign bit cleared. */
-INLINE V absolute(V x)
+/* The natural logarithm of a normal positive number: x = 2**k (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)]. Infinity and
+ * NaN stay what they are. */
+INLINE V vector_log(V x)
 {
-    return from_bits(bits(x) & (INT)MAGNITUDE);
+    const VI pattern = bits(x);
+    const VI k = (pattern - (INT)SQRT_HALF) >> FRACTION_BITS;
+    const V f = from_bits(pattern - (VI)((VU)k << FRACTION_BITS)) - 1;
+    const V s = f / (f + 2);
+    const V z = s * s, square = z * z;
+    V value;
+    polynomials(&value, &z, &square, LOG_COEFFICIENTS, NULL, NULL, (V){0}, TERMS(LOG_COEFFICIENTS), 1);
+    const V half_square = f * f * (REAL)0.5;
+    /* log(1 + f) = f - (f**2 / 2 - s (f**2 / 2 + R)): f itself is exact, all that is rounded is small beside it. */
+    const V correction = s * fmadd(z, value, half_square);
+    const V exponent = to_float(k);
+    const V low = fmadd(exponent, splat(MINUS_LN2_LOW), half_square - correction);
+    return choose_less(x, splat((REAL)INFINITY), fmadd(exponent, splat(-(MINUS_LN2_HIGH)), f - low), x);
 }
 
+/* log(1 + x) for 0 <= x <= 1, as vector_log without an exponent. */
+INLINE void log1p_unit_of(V *x, const int count)
+{
+    V s[GROUP], z[GROUP], square[GROUP], value[GROUP];
+    EACH s[i] = x[i] / (x[i] + 2);
+    EACH z[i] = s[i] * s[i];
+    EACH square[i] = z[i] * z[i];
+    polynomials(value, z, square, LOG1P_COEFFICIENTS, NULL, NULL, (V){0}, TERMS(LOG1P_COEFFICIENTS), count);
+    EACH square[i] = x[i] * x[i] * (REAL)0.5;
+    EACH value[i] = fmadd(z[i], value[i], square[i]);
+    EACH x[i] = x[i] - fnmadd(s[i], value[i], square[i]);
+}
+
+#ifndef HAS_LOOKUP
 /* 2**n for integers n in the normal range. */
 INLINE V power_of_two(VI n)
 {
@@ -152,38 +172,6 @@ INLINE void exp_nonpositive_of(V *x, const int count)
     EACH x[i] = choose_less(x[i], low, (V){0}, e[i]);
 }
 
-/* The natural logarithm of a normal positive number: x = 2**k (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)]. Infinity and
- * NaN stay what they are. */
-INLINE V vector_log(V x)
-{
-    const VI pattern = bits(x);
-    const VI k = (pattern - (INT)SQRT_HALF) >> FRACTION_BITS;
-    const V f = from_bits(pattern - (VI)((VU)k << FRACTION_BITS)) - 1;
-    const V s = f / (f + 2);
-    const V z = s * s, square = z * z;
-    V value;
-    polynomials(&value, &z, &square, LOG_COEFFICIENTS, NULL, NULL, (V){0}, TERMS(LOG_COEFFICIENTS), 1);
-    const V half_square = f * f * (REAL)0.5;
-    /* log(1 + f) = f - (f**2 / 2 - s (f**2 / 2 + R)): f itself is exact, all that is rounded is small beside it. */
-    const V correction = s * fmadd(z, value, half_square);
-    const V exponent = to_float(k);
-    const V low = fmadd(exponent, splat(MINUS_LN2_LOW), half_square - correction);
-    return choose_less(x, splat((REAL)INFINITY), fmadd(exponent, splat(-(MINUS_LN2_HIGH)), f - low), x);
-}
-
-/* log(1 + x) for 0 <= x <= 1, as vector_log without an exponent. */
-INLINE void log1p_unit_of(V *x, const int count)
-{
-    V s[GROUP], z[GROUP], square[GROUP], value[GROUP];
-    EACH s[i] = x[i] / (x[i] + 2);
-    EACH z[i] = s[i] * s[i];
-    EACH square[i] = z[i] * z[i];
-    polynomials(value, z, square, LOG1P_COEFFICIENTS, NULL, NULL, (V){0}, TERMS(LOG1P_COEFFICIENTS), count);
-    EACH square[i] = x[i] * x[i] * (REAL)0.5;
-    EACH value[i] = fmadd(z[i], value[i], square[i]);
-    EACH x[i] = x[i] - fnmadd(s[i], value[i], square[i]);
-}
-
 /* With a = |x| and the sign put back: a + a**3 P(a**2) where a is small, else 1 - 2 / (e**2a + 1), where an error of
  * the quotient counts less than half. Both are a polynomial, times something, plus something: one chain with operands
  * chosen by size. e**2a = 2**n 2**f; the argument is reduced with log2(e) rounded, which suffices for exponents so
@@ -205,7 +193,7 @@ INLINE void tanh_of(V *x, const int count)
     EACH scale[i] = choose_less(a[i], small, scale[i], scale[i] + 1);
     EACH value[i] = fmadd(r[i], value[i], scale[i]);
     EACH value[i] = choose_less(a[i], small, value[i], 1 - 2 / value[i]);
-    EACH x[i] = from_bits(bits(value[i]) | (bits(x[i]) & (INT)SIGN));
+    EACH x[i] = with_sign(value[i], x[i]);
 }
 
 /* 1 / (1 + e**-x). All is multiplied by SIGMOID_UNIT, a power of two, so that the sum d does not overflow where the
@@ -223,5 +211,6 @@ INLINE void sigmoid_of(V *x, const int count)
     EACH lost[i] = fnmadd(q[i], lost[i], fnmadd(q[i], d[i], splat(1)));
     EACH x[i] = fmadd(q[i], lost[i], q[i]) * unit;
 }
+#endif
 
 #endif

@@ -15,11 +15,16 @@
 #include <arm_neon.h>
 #endif
 
+#define SIGN (sizeof(REAL) == 4 ? (INT)INT32_MIN : (INT)INT64_MIN)
 #define LANES ((int64_t)(VECTOR_BYTES / sizeof(REAL)))
 #define INLINE static inline __attribute__((always_inline, unused))
 
 /* How many independent vectors long functions work on side by side; as many as the registers hold. */
 #define GROUP (VECTOR_BYTES == 64 ? 4 : 2)
+/* Each of `count` such vectors, 1 or GROUP; a function that works on several goes step by step with all of them. One
+ * vector alone waits for the latency of each step, and the CPU does not look far enough ahead to fill the time with the
+ * next one. */
+#define EACH for (int i = 0; i < count; i++)
 
 typedef REAL V __attribute__((vector_size(VECTOR_BYTES)));
 typedef INT VI __attribute__((vector_size(VECTOR_BYTES)));
@@ -202,6 +207,18 @@ INLINE VI bits(V a)
 INLINE V from_bits(VI a)
 {
     return (V)a;
+}
+
+/* |a|: the sign bit cleared. */
+INLINE V absolute(V a)
+{
+    return from_bits(bits(a) & ~SIGN);
+}
+
+/* a, which is not negative, with the sign of b. */
+INLINE V with_sign(V a, V b)
+{
+    return from_bits(bits(a) | (bits(b) & SIGN));
 }
 
 /* Signed integers as the nearest numbers. */

@@ -74,9 +74,7 @@ def test_products_of_several_blocks_agree_with_the_reference(name: str, transpos
     for shape in ((40, 700, 1500), (19, 1030, 577), (1, 300, 290), (33, 31, 289)):
         arguments = drawn(name, shape, transposed)
         layouts = dict.fromkeys(arguments, "contiguous") | dict.fromkeys(transposed.split(), "transposed")
-        judge.check(
-            OPERATIONS[name], arguments, lambda **given: getattr(ops, name)(**given, backend=backend), layouts
-        )
+        judge.check(OPERATIONS[name], arguments, lambda **given: getattr(ops, name)(**given, backend=backend), layouts)
 
 
 @here

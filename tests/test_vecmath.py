@@ -15,7 +15,7 @@ import pytest
 from numba import types
 
 from fastnn.kernels import cpu, objects
-from fastnn.kernels.numba import vecmath
+from fastnn.kernels.numba import lookup, vecmath
 from fastnn.kernels.numba.entry import object_code
 from fastnn.kernels.numba.simd import lanes, load, store
 
@@ -26,10 +26,12 @@ FUNCTIONS = ("exp", "exp_nonpositive", "log", "log1p_unit", "tanh", "sigmoid")
 
 
 def stated_bounds(dtype: str) -> dict[str, float]:
-    """The table in the docstring of vecmath; without FMA, what the second one says in its place."""
-    table, _, without_fma = (vecmath.__doc__ or "").partition("without FMA")
+    """The table in the docstring of vecmath; without FMA or with tables, what is said of that in its place."""
+    table, _, others = (vecmath.__doc__ or "").partition("without FMA")
+    without_fma, _, with_tables = others.partition("with tables")
     has_fma = cpu.isa() != "baseline" or platform.machine() not in ("x86_64", "AMD64")
-    rows = re.findall(r"^    (\w+) +([\d.]+) +([\d.]+)", table + ("" if has_fma else without_fma), re.MULTILINE)
+    table += with_tables if cpu.isa() == "avx512" else "" if has_fma else without_fma
+    rows = re.findall(r"^    (\w+) +([\d.]+) +([\d.]+)", table, re.MULTILINE)
     return {name: float(bounds[DTYPES.index(dtype)]) for name, *bounds in rows}
 
 
@@ -80,7 +82,7 @@ def exact(name: str, x: Array) -> Array:
 def inside(name: str, x: Array) -> Array:
     """The mask of the arguments for which the function is made and its bound holds."""
     info = np.finfo(x.dtype)
-    if name == "exp_nonpositive":  # below: zero instead of a subnormal number
+    if name == "exp_nonpositive":  # below: zero or a subnormal number
         return (x > np.log(info.smallest_normal)) & (x <= 0)
     if name == "log":
         return x >= info.smallest_normal
@@ -177,7 +179,7 @@ def test_exp_reaches_both_ends_of_the_range(dtype: str) -> None:
     assert got[1] == INF
     assert 0 < got[2] <= 2 * info.smallest_subnormal
     assert got[3] == 0
-    assert evaluate(np.array([low], dtype))["exp_nonpositive"][0] == 0.0
+    assert 0 <= evaluate(np.array([low], dtype))["exp_nonpositive"][0] <= 2 * info.smallest_subnormal
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -190,3 +192,22 @@ def test_coefficients_are_the_minimax_fits(name: str, dtype: str) -> None:
     assert error < np.finfo(dtype).eps / 20
     stored = getattr(vecmath._FLOAT32 if dtype == "float32" else vecmath._FLOAT64, name)
     np.testing.assert_array_equal(np.array(stored, dtype), np.array([float(c) for c in coefficients], dtype))
+
+
+def test_the_entries_of_the_tables_of_exp_and_tanh_are_what_they_are_said_to_be() -> None:
+    mp = pytest.importorskip("mpmath", reason="mpmath is one of the peers")
+    from bench import minimax
+
+    with mp.workdps(40):
+        powers = [mp.mpf(2) ** (mp.mpf(k) / 16) for k in range(16)]
+        rounded = [np.float32(float(power)) for power in powers]
+        rests = [np.float32(float(power - mp.mpf(float(r)))) for power, r in zip(powers, rounded, strict=True)]
+    np.testing.assert_array_equal(np.array(lookup._POWERS, np.float32), rounded)
+    np.testing.assert_array_equal(np.array(lookup._POWERS_REST, np.float32), rests)
+    rows, error = minimax.tanh_table()
+    assert error < np.finfo(np.float32).eps / 8
+    expected = np.array([[float(x) for x in row] for row in rows], np.float32)
+    np.testing.assert_array_equal(np.array(lookup._TANH_TABLE, np.float32), expected)
+    short, error = minimax.fit("exp_lookup", "float32")
+    assert error < np.finfo(np.float32).eps / 20
+    assert [float(np.float32(float(c))) for c in short] == [float(np.float32(c)) for c in lookup._EXP]

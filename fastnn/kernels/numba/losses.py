@@ -5,6 +5,7 @@ from numba import njit
 
 from .entry import kernel
 from .simd import (
+    absolute,
     fma,
     group,
     horizontal_sum,
@@ -22,7 +23,7 @@ from .simd import (
     store_pair,
     sum_of_group,
 )
-from .vecmath import absolute, exp_nonpositive, log, log1p_unit
+from .vecmath import exp_nonpositive, log, log1p_unit
 
 
 @kernel

@@ -268,18 +268,18 @@ def _halves(builder: Any, value: Any) -> list[Any]:
     ]
 
 
-def _parts(builder: Any, value: Any, count: int) -> list[Any]:
+def parts_of(builder: Any, value: Any, count: int) -> list[Any]:
     """A vector in `count` parts, a power of two."""
     if count == 1:
         return [value]
-    return [part for half in _halves(builder, value) for part in _parts(builder, half, count // 2)]
+    return [part for half in _halves(builder, value) for part in parts_of(builder, half, count // 2)]
 
 
-def _joined(builder: Any, parts: list[Any]) -> Any:
+def joined(builder: Any, parts: list[Any]) -> Any:
     """Vectors, as many as a power of two, put side by side."""
     if len(parts) == 1:
         return parts[0]
-    low, high = (_joined(builder, side) for side in (parts[: len(parts) // 2], parts[len(parts) // 2 :]))
+    low, high = (joined(builder, side) for side in (parts[: len(parts) // 2], parts[len(parts) // 2 :]))
     index = ir.Constant(ir.VectorType(_I32, 2 * low.type.count), [*range(2 * low.type.count)])
     return builder.shuffle_vector(low, high, index)
 
@@ -295,7 +295,7 @@ def _load_several(p: Any, count: int) -> tuple[Any, Callable[..., Any]]:
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         llvm, places = vector_type(vector), _places(builder, args[1], args[2], count)
-        return _joined(builder, [load_vector(builder, builder.gep(args[0], [place]), llvm) for place in places])
+        return joined(builder, [load_vector(builder, builder.gep(args[0], [place]), llvm) for place in places])
 
     return Vector(p.dtype, vector.lanes * count)(p, types.int64, types.int64), emit
 
@@ -303,7 +303,7 @@ def _load_several(p: Any, count: int) -> tuple[Any, Callable[..., Any]]:
 def _store_several(p: Any, value: Any, count: int) -> tuple[Any, Callable[..., Any]]:
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         places = _places(builder, args[1], args[2], count)
-        for place, part in zip(places, _parts(builder, args[3], count), strict=True):
+        for place, part in zip(places, parts_of(builder, args[3], count), strict=True):
             store_vector(builder, part, builder.gep(args[0], [place]))
         return context.get_dummy_value()
 
@@ -352,7 +352,7 @@ def store_pair(typingctx, p, i, stride, value):
 @intrinsic
 def pair_of(typingctx, a):
     """A pair both of whose vectors are a."""
-    return Vector(a.dtype, a.lanes * 2)(a), lambda context, builder, sig, args: _joined(builder, [args[0]] * 2)
+    return Vector(a.dtype, a.lanes * 2)(a), lambda context, builder, sig, args: joined(builder, [args[0]] * 2)
 
 
 @intrinsic
@@ -433,6 +433,35 @@ def bits(typingctx, a):
 def from_bits(typingctx, a, like):
     """The floating-point lanes of `like`'s dtype with these bit patterns."""
     return like(a, like), lambda context, builder, sig, args: builder.bitcast(args[0], vector_type(like))
+
+
+@intrinsic
+def absolute(typingctx, a):
+    """|a|: the sign bit cleared."""
+
+    def emit(context, builder, sig, args):
+        pattern = builder.bitcast(args[0], vector_type(integers_like(a)))
+        return builder.bitcast(builder.and_(pattern, _not_sign(pattern.type)), args[0].type)
+
+    return a(a), emit
+
+
+@intrinsic
+def with_sign(typingctx, a, b):
+    """a, which is not negative, with the sign of b."""
+
+    def emit(context, builder, sig, args):
+        integers = vector_type(integers_like(a))
+        x, y = (builder.bitcast(v, integers) for v in args)
+        sign = builder.and_(y, builder.not_(_not_sign(integers)))
+        return builder.bitcast(builder.or_(x, sign), args[0].type)
+
+    return a(a, b), emit
+
+
+def _not_sign(integers: Any) -> Any:
+    """All bits but the sign's."""
+    return ir.Constant(integers, [2 ** (integers.element.width - 1) - 1] * integers.count)
 
 
 @intrinsic

@@ -1,4 +1,5 @@
-"""exp, log, tanh and sigmoid on vectors, as polynomials; NaN, infinities and both ends of the range come out right.
+"""exp, log, tanh and sigmoid on vectors, as polynomials or, where the CPU can, with tables (lookup.py);
+NaN, infinities and both ends of the range come out right.
 
 Coefficients are minimax fits, printed by `python -m bench.minimax`. Bounds in ulp of the result, measured by
 tests/test_vecmath.py against float64 (for float32) and 80-bit arithmetic (for float64):
@@ -15,6 +16,10 @@ and on CPUs without FMA
 
     tanh                 1.6       1.6
     sigmoid              1.5       1.5
+
+and with tables
+
+    sigmoid              1.4       1.0
 """
 
 from dataclasses import dataclass
@@ -22,9 +27,11 @@ from typing import Any
 
 from llvmlite import ir
 from numba import njit, types
-from numba.extending import intrinsic
+from numba.extending import intrinsic, overload
 
+from . import lookup
 from .simd import (
+    absolute,
     bits,
     broadcast,
     fma,
@@ -35,6 +42,7 @@ from .simd import (
     shift_right_signed,
     to_float,
     vector_type,
+    with_sign,
 )
 
 
@@ -44,8 +52,6 @@ class _Constants:
 
     fraction_bits: int
     bias: int  # of the exponent
-    sign: int  # the sign bit
-    magnitude: int  # all other bits
     sqrt_half: int  # the bits of sqrt(1/2)
     round_magic: float  # adding it rounds to an integer n; the low bits then hold n + bias, the exponent of 2**n
     minus_ln2_high: float  # -ln 2 in two parts, the first with trailing zeros so that n * ln2_high is exact
@@ -67,7 +73,7 @@ class _Constants:
 
 
 _FLOAT32 = _Constants(
-    23, 127, -(2**31), 2**31 - 1, 0x3F3504F3, 12582912.0 + 127, -0.693145751953125, -1.42860682030941723212e-6,
+    23, 127, 0x3F3504F3, 12582912.0 + 127, -0.693145751953125, -1.42860682030941723212e-6,
     (0.5000000095552123, 0.16666518379401334, 0.041666204445891419, 0.0083689467214606959, 0.0013950587045080556),
     -104.0, 89.0, -87.336544,
     (0.6666677557253394, 0.39977606961531087, 0.29870547522330944),
@@ -79,7 +85,7 @@ _FLOAT32 = _Constants(
     0.625, 10.0, -104.0, 40.0, 2.0**-32, 12582912.0 + 127 - 32,
 )  # fmt: skip
 _FLOAT64 = _Constants(
-    52, 1023, -(2**63), 2**63 - 1, 0x3FE6A09E667F3BCD, 6755399441055744.0 + 1023,
+    52, 1023, 0x3FE6A09E667F3BCD, 6755399441055744.0 + 1023,
     -6.93147180369123816490e-01, -1.90821492927058770002e-10,
     (0.50000000000000127593, 0.16666666666666699213, 0.041666666666514977882, 0.0083333333333070949484,
      0.0013888888947185232996, 0.00019841269917645458551, 0.000024801489723426942769, 2.7557216051146029028e-6,
@@ -156,12 +162,6 @@ def chosen_polynomial(typingctx, r, mask, name, other):
 
 
 @njit(error_model="numpy")
-def absolute(x):
-    """|x|: the sign bit cleared."""
-    return from_bits(bits(x) & constant(x, "magnitude"), x)
-
-
-@njit(error_model="numpy")
 def _power_of_two(n, like):
     """2**n for integers n in the normal range."""
     return from_bits((n + constant(like, "bias")) << constant(like, "fraction_bits"), like)
@@ -183,7 +183,7 @@ def _power(shifted):
 
 
 @njit(error_model="numpy")
-def exp(x):
+def _exp_by_polynomial(x):
     """e**x: infinity and zero beyond the range, subnormal results included."""
     low, high, magic = constant(x, "exp_low"), constant(x, "exp_high"), constant(x, "round_magic")
     shifted, e = _reduce(select(x < low, low, select(x > high, high, x)), magic)
@@ -194,8 +194,8 @@ def exp(x):
 
 
 @njit(error_model="numpy")
-def exp_nonpositive(x):
-    """e**x for x <= 0: cheaper than `exp`, and zero where the result would be subnormal."""
+def _exp_nonpositive_by_polynomial(x):
+    """e**x for x <= 0: cheaper than `exp`, zero where the result would be subnormal."""
     low = constant(x, "exp_normal")
     shifted, e = _reduce(select(x < low, low, x), constant(x, "round_magic"))
     power = _power(shifted)
@@ -231,7 +231,7 @@ def log1p_unit(x):
 
 
 @njit(error_model="numpy")
-def tanh(x):
+def _tanh_by_polynomial(x):
     """With a = |x| and the sign put back: a + a**3 P(a**2) where a is small, else 1 - 2 / (e**2a + 1), where an error
     of the quotient counts less than half.
 
@@ -248,11 +248,11 @@ def tanh(x):
     value = chosen_polynomial(r, small, "tanh", "power")
     value = fma(scale * r, value, select(small, scale, scale + 1.0))
     y = select(small, value, 1.0 - 2.0 / value)
-    return from_bits(bits(y) | (bits(x) & constant(x, "sign")), x)
+    return with_sign(y, x)
 
 
 @njit(error_model="numpy")
-def sigmoid(x):
+def _sigmoid_by_polynomial(x):
     """1 / (1 + e**-x).
 
     All is multiplied by sigmoid_unit, a power of two, so that the sum d does not overflow where the result is
@@ -266,3 +266,34 @@ def sigmoid(x):
     q = 1.0 / d
     lost = fma(scale, e, unit - (d - scale))
     return fma(q, fma(-q, lost, fma(-q, d, 1.0)), q) * unit
+
+
+def exp(x):
+    """e**x: infinity and zero beyond the range, subnormal results included."""
+
+
+def exp_nonpositive(x):
+    """e**x for x <= 0: cheaper than `exp`; zero or exact where the result is subnormal."""
+
+
+def tanh(x):
+    """The hyperbolic tangent; odd, and x itself where x is tiny."""
+
+
+def sigmoid(x):
+    """1 / (1 + e**-x), subnormal results included."""
+
+
+def _choose_form(function: Any, by_polynomial: Any, by_table: Any) -> None:
+    """Of two forms of a function the one with tables where the CPU has them."""
+
+    @overload(function, jit_options={"error_model": "numpy"})
+    def choose(x):
+        form = by_table if lookup.has_lookup(x) else by_polynomial
+        return lambda x: form(x)
+
+
+_choose_form(exp, _exp_by_polynomial, lookup.exp)
+_choose_form(exp_nonpositive, _exp_nonpositive_by_polynomial, lookup.exp_nonpositive)
+_choose_form(tanh, _tanh_by_polynomial, lookup.tanh)
+_choose_form(sigmoid, _sigmoid_by_polynomial, lookup.sigmoid)
