@@ -2,8 +2,10 @@
 
 `OPENBLAS_CORETYPE` (and `OPENBLAS_L2_SIZE`) in the environment can halve the speed of NumPy and scikit-learn; thread
 pools of different sizes compare nothing; torch with activations above about 1 MB varies 1.8-fold with the history of
-the heap unless glibc keeps the memory that it has. All of these are read when a process or a library starts, so
-`prepare` sets them and, where they differ from what the process was started with, executes the same command again.
+the heap unless glibc keeps the memory that it has; an installed package has its byte code, while a checkout whose byte
+code Python must not write is compiled anew in each process (fastnn's takes 45 ms). All of these are read when a process
+or a library starts, so `prepare` sets them and, where they differ from what the process was started with, executes the
+same command again.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-REMOVED = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+REMOVED = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "PYTHONDONTWRITEBYTECODE")
 _NOTE = "FASTNN_BENCH_REMOVED"  # tells the executed-again process what its parent removed
 _THREADS = (
     "OPENBLAS_NUM_THREADS",

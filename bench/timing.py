@@ -9,6 +9,7 @@ else on the machine; results with many of them carry a mark.
 from __future__ import annotations
 
 import gc
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 DISTURBED = 1.1  # wall time over CPU time of a stretch from which it counts as disturbed
 STRETCH = 0.05  # seconds that one turn of a candidate should take
 PAUSE = 0.1  # seconds; OpenBLAS's threads spin for some 30 ms after a product and take the cores from whoever is next
+AWAKE = 0.03  # seconds; cores that have slept take some 10 ms to reach their clock rate again
 
 
 @dataclass(frozen=True)
@@ -54,12 +56,14 @@ def interleaved(
 
     The number of units a turn is set once, after a warm-up, so that a turn takes about `stretch` seconds. It is a
     multiple of `least[name]` (1 when not given), for candidates that are compiled for a fixed number. With several
-    threads there is a pause before each turn, until the threads of the candidate before have fallen asleep.
+    threads there is a pause before each turn, until the threads of the candidate before have fallen asleep, and a
+    longer warm-up.
     """
     least = dict.fromkeys(candidates, 1) | dict(least or {})
     pause = PAUSE if threads > 1 else 0.0
     units = {name: _units(candidate, stretch, least[name], pause) for name, candidate in candidates.items()}
-    warm_up = {name: -(-units[name] // (5 * step)) * step for name, step in least.items()}
+    warm = max(0.2, AWAKE / stretch if pause else 0.0)  # of a turn
+    warm_up = {name: math.ceil(warm * units[name] / step) * step for name, step in least.items()}
     walls: dict[str, list[float]] = {name: [] for name in candidates}
     disturbed = dict.fromkeys(candidates, 0)
     collecting = gc.isenabled()
