@@ -45,7 +45,7 @@ INLINE void row_of_sums(REAL *c, const REAL *a, int64_t a_k, const REAL *b, int6
     for (int k = 0; k < terms; k++) {
         factor[k] = splat(a[k * a_k]);
     }
-#pragma GCC unroll 2
+#pragma GCC unroll 4
     for (int64_t n = 0; n < vectors; n++, b += LANES, c += LANES) {
         V sum = accumulate ? load(c) : (V){0};
 #pragma GCC unroll 8
@@ -197,6 +197,7 @@ static __attribute__((noinline, unused)) void covered(const Product *p)
 static __attribute__((noinline, unused)) void exchanged(const Product *p)
 {
     REAL sums[AT_ONCE], across[LANES * LANES];
+    const Product own = *p; /* which no store to C may change */
     const int64_t rows = p->columns;
     const int in_order = rows == 1 && p->M > WIDEST * LANES && p->K * p->a_k >= BEYOND_L1 / (int64_t)sizeof(REAL);
     const int64_t width = in_order ? AT_ONCE / LANES : widest(rows);
@@ -222,7 +223,7 @@ static __attribute__((noinline, unused)) void exchanged(const Product *p)
             }
             for (int64_t i = 0; i < least(LANES, p->M - first); i++) {
                 const V sum = rows > 1 ? load(across + i * LANES) : splat(column[i]);
-                store(p->c + (first + i) * p->c_row, finished(p, sum, p->h + (first + i) * p->h_row));
+                store(own.c + (first + i) * own.c_row, finished(&own, sum, own.h + (first + i) * own.h_row));
             }
         }
     }

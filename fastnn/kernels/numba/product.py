@@ -37,23 +37,45 @@ A_BYTES, C_BYTES = 1 << 16, 1 << 17
 @njit(error_model="numpy")
 def row_of_sums(c, a, a_k, b, b_k, vectors, terms, accumulate):
     """c[n] (+)= sum over k of a[k] b[k, n] for `vectors` vectors, one after the other; up to FEW_TERMS terms."""
-    lane = lanes(c)
+    lane, zero, first = lanes(c), splat(c, 0.0), splat(c, a[0])
     if terms == 1:
         for n in range(0, vectors * lane, lane):
-            store(c, n, fma(a[0], load(b, n), load(c, n) if accumulate else splat(c, 0.0)))
-    elif terms == 2:
+            store(c, n, fma(first, load(b, n), load(c, n) if accumulate else zero))
+        return
+    second = splat(c, a[a_k])
+    if terms == 2:
         for n in range(0, vectors * lane, lane):
-            sum = fma(a[0], load(b, n), load(c, n) if accumulate else splat(c, 0.0))
-            store(c, n, fma(a[a_k], load(b, b_k + n), sum))
-    elif terms == 3:
+            sum = fma(first, load(b, n), load(c, n) if accumulate else zero)
+            store(c, n, fma(second, load(b, b_k + n), sum))
+        return
+    third = splat(c, a[2 * a_k])
+    if terms == 3:
         for n in range(0, vectors * lane, lane):
-            sum = fma(a[0], load(b, n), load(c, n) if accumulate else splat(c, 0.0))
-            store(c, n, fma(a[2 * a_k], load(b, 2 * b_k + n), fma(a[a_k], load(b, b_k + n), sum)))
-    elif terms == 4:
-        for n in range(0, vectors * lane, lane):
-            sum = fma(a[0], load(b, n), load(c, n) if accumulate else splat(c, 0.0))
-            sum = fma(a[2 * a_k], load(b, 2 * b_k + n), fma(a[a_k], load(b, b_k + n), sum))
-            store(c, n, fma(a[3 * a_k], load(b, 3 * b_k + n), sum))
+            sum = fma(first, load(b, n), load(c, n) if accumulate else zero)
+            store(c, n, fma(third, load(b, 2 * b_k + n), fma(second, load(b, b_k + n), sum)))
+        return
+    fourth = splat(c, a[3 * a_k])
+    for n in range(0, vectors * lane, lane):
+        sum = fma(first, load(b, n), load(c, n) if accumulate else zero)
+        sum = fma(third, load(b, 2 * b_k + n), fma(second, load(b, b_k + n), sum))
+        store(c, n, fma(fourth, load(b, 3 * b_k + n), sum))
+
+
+@njit(error_model="numpy")
+def by_rows(c, c_row, a, a_row, a_k, b, b_k, M, N, K, accumulate):
+    """A product of few terms whose sums are not finished, row by row: all memory in its order, which tiles leave."""
+    if K == 1:
+        for m in range(M):
+            row_of_sums(at(c, m * c_row), at(a, m * a_row), a_k, b, b_k, N, 1, accumulate)
+    elif K == 2:
+        for m in range(M):
+            row_of_sums(at(c, m * c_row), at(a, m * a_row), a_k, b, b_k, N, 2, accumulate)
+    elif K == 3:
+        for m in range(M):
+            row_of_sums(at(c, m * c_row), at(a, m * a_row), a_k, b, b_k, N, 3, accumulate)
+    else:
+        for m in range(M):
+            row_of_sums(at(c, m * c_row), at(a, m * a_row), a_k, b, b_k, N, 4, accumulate)
 
 
 @njit(error_model="numpy")
@@ -90,8 +112,10 @@ def product(c, c_row, a, a_row, a_k, b, b_k, M, N, K, accumulate, floor, h, h_ro
     number_bytes = address(at(c, 1)) - address(c)
     most_terms = FEW_TERMS if M * c_row >= LARGE // number_bytes else FEWEST_TERMS
     if 0 < K <= most_terms and N >= MANY_VECTORS and derivative == NOTHING and floor == -np.inf:
-        for m in range(M):
-            row_of_sums(at(c, m * c_row), at(a, m * a_row), a_k, b, b_k, N, K, accumulate != 0)
+        if accumulate:
+            by_rows(c, c_row, a, a_row, a_k, b, b_k, M, N, K, True)
+        else:
+            by_rows(c, c_row, a, a_row, a_k, b, b_k, M, N, K, False)
         return
     cuts = cuts_of(M, N)
     row_bytes = N * lane * number_bytes  # of B and of C
