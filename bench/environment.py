@@ -35,6 +35,7 @@ _PEERS = ("numpy", "numba", "llvmlite", "scipy", "scikit-learn", "torch", "jax")
 def wanted(threads: int = 1) -> dict[str, str]:
     """The variables that a measured process is started with."""
     values = {name: str(threads) for name in _THREADS}
+    values["OPENBLAS_THREAD_TIMEOUT"] = "22"  # its threads spin for 2**22 cycles, not 2**28, on the next one's cores
     eigen = str(threads > 1).lower()
     values["XLA_FLAGS"] = f"--xla_cpu_multi_thread_eigen={eigen} intra_op_parallelism_threads={threads}"
     values["JAX_PLATFORMS"] = "cpu"

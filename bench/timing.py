@@ -17,8 +17,9 @@ from dataclasses import dataclass
 
 DISTURBED = 1.1  # wall time over CPU time of a stretch from which it counts as disturbed
 STRETCH = 0.05  # seconds that one turn of a candidate should take
-PAUSE = 0.1  # seconds; OpenBLAS's threads spin for some 30 ms after a product and take the cores from whoever is next
-AWAKE = 0.03  # seconds; cores that have slept take some 10 ms to reach their clock rate again
+# Seconds that several threads work untimed before each turn: threads of the candidate before may still spin, and cores
+# that have slept need some 30 ms of work to be at full speed again.
+AWAKE = 0.06
 
 
 @dataclass(frozen=True)
@@ -56,13 +57,11 @@ def interleaved(
 
     The number of units a turn is set once, after a warm-up, so that a turn takes about `stretch` seconds. It is a
     multiple of `least[name]` (1 when not given), for candidates that are compiled for a fixed number. With several
-    threads there is a pause before each turn, until the threads of the candidate before have fallen asleep, and a
-    longer warm-up.
+    threads the warm-up takes AWAKE seconds.
     """
     least = dict.fromkeys(candidates, 1) | dict(least or {})
-    pause = PAUSE if threads > 1 else 0.0
-    units = {name: _units(candidate, stretch, least[name], pause) for name, candidate in candidates.items()}
-    warm = max(0.2, AWAKE / stretch if pause else 0.0)  # of a turn
+    units = {name: _units(candidate, stretch, least[name]) for name, candidate in candidates.items()}
+    warm = max(0.2, AWAKE / stretch if threads > 1 else 0.0)  # of a turn
     warm_up = {name: math.ceil(warm * units[name] / step) * step for name, step in least.items()}
     walls: dict[str, list[float]] = {name: [] for name in candidates}
     disturbed = dict.fromkeys(candidates, 0)
@@ -71,7 +70,6 @@ def interleaved(
     try:
         for _ in range(rounds):
             for name, candidate in candidates.items():
-                time.sleep(pause)
                 candidate(warm_up[name])  # not timed: brings the candidate's own data back into the caches
                 cpu, wall = time.process_time(), time.perf_counter()
                 candidate(units[name])
@@ -85,9 +83,8 @@ def interleaved(
     return {name: Timing(tuple(values), disturbed[name] / rounds) for name, values in walls.items()}
 
 
-def _units(candidate: Callable[[int], object], stretch: float, least: int, pause: float) -> int:
+def _units(candidate: Callable[[int], object], stretch: float, least: int) -> int:
     """How many units fill a stretch, found by doubling after a first call that warms up."""
-    time.sleep(pause)
     candidate(least)
     units = least
     while True:
