@@ -37,7 +37,7 @@ import judge
 import numpy as np
 import tolerances
 
-from bench import native, report, timing
+from bench import native, output, timing
 from fastnn.kernels import OPERATIONS, cpu, objects
 
 FUNCTIONS = ("exp", "tanh", "sigmoid")
@@ -270,20 +270,20 @@ def softmax_row(outputs: int, dtype: str, sets: list[str], quick: bool) -> dict[
 def cells(row: dict[str, Any], sets: list[str]) -> list[str]:
     if row["wrong"]:
         return [f"{row['name']}, {row['dtype']} WRONG: {row['wrong']}", *[""] * (2 + 3 * len(sets))]
-    found = [f"{row['name']}, {row['dtype']}", report.number(row["speed"]["NumPy"])]
+    found = [f"{row['name']}, {row['dtype']}", output.number(row["speed"]["NumPy"])]
     for name in sets:
         error = row["errors"].get(name, {})
-        found += [report.number(row["speed"].get(name)), report.number(error.get("normal"))]
+        found += [output.number(row["speed"].get(name)), output.number(error.get("normal"))]
         special = {True: "", False: " SPECIAL VALUES WRONG", None: ""}[error.get("special")]
-        found.append(report.number(error.get("subnormal")) + special)
-    return [*found, report.number(row["c/numba"])]
+        found.append(output.number(error.get("subnormal")) + special)
+    return [*found, output.number(row["c/numba"])]
 
 
 def table(rows: list[dict[str, Any]], sets: list[str]) -> str:
     headings = ["elements per ns", "NumPy"]
     for name in sets:
         headings += [name, "max ulp", "subnormal"]
-    return report.table([*headings, "c/numba"], [cells(row, sets) for row in rows])
+    return output.table([*headings, "c/numba"], [cells(row, sets) for row in rows])
 
 
 def main() -> int:
@@ -299,7 +299,7 @@ def main() -> int:
     rows += [softmax_row(outputs, dtype, sets, arguments.quick) for outputs in OUTPUTS for dtype in DTYPES]
     print("\n" + table(rows, sets))
     if arguments.save or not arguments.quick:
-        saved = report.save("functions", header, {"sets": sets, "rows": rows})
+        saved = output.save("functions", header, {"sets": sets, "rows": rows})
         print(f"saved {saved.relative_to(environment.ROOT)}")
     return 1 if any(row["wrong"] for row in rows) else 0
 

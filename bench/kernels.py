@@ -35,7 +35,7 @@ import judge
 import numpy as np
 import tolerances
 
-from bench import machine, native, report, timing
+from bench import machine, native, output, timing
 from fastnn.kernels import OPERATIONS, Operation, backends
 from fastnn.kernels.table import ArrayOperand
 
@@ -116,13 +116,13 @@ def table(rows: list[dict[str, Any]], sets: list[str]) -> str:
             what = ", ".join(f"{name} off by {error:.3g} tolerances" for name, error in row["wrong"].items())
             lines.append([f"{label}  OUT OF TOLERANCE: {what}", *[""] * (len(headings) - 1)])
             continue
-        times = {n: report.number(t) + timing.mark(row["disturbed"][n]) for n, t in row["nanoseconds"].items()}
+        times = {n: output.number(t) + timing.mark(row["disturbed"][n]) for n, t in row["nanoseconds"].items()}
         cells = [label, f"{row['bytes'] / 1024:,.0f}", times["NumPy"]]
         for name in sets:
             speed, numpy_ratio = row["gigabytes_per_second"][name], row["numpy_ratio"][name]
-            cells += [times[name], report.number(speed), f"{numpy_ratio:.2f}", f"{row['errors'][name]:.2f}"]
-        lines.append([*cells, report.number(row["c/numba"])])
-    return report.table(headings, lines)
+            cells += [times[name], output.number(speed), f"{numpy_ratio:.2f}", f"{row['errors'][name]:.2f}"]
+        lines.append([*cells, output.number(row["c/numba"])])
+    return output.table(headings, lines)
 
 
 def main() -> int:
@@ -149,7 +149,7 @@ def main() -> int:
     print("\n" + table(rows, sets))
     print(f"\nerror: the largest one as a fraction of its tolerance; 0: exact\n{timing.LEGEND}")
     if arguments.save or not (arguments.quick or arguments.k):
-        saved = report.save("kernels", header, {"sets": sets, "rows": rows})
+        saved = output.save("kernels", header, {"sets": sets, "rows": rows})
         print(f"saved {saved.relative_to(environment.ROOT)}")
     return 1 if any(row["wrong"] for row in rows) else 0
 

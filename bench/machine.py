@@ -28,7 +28,7 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from bench import probes, report
+from bench import output, probes
 from fastnn.kernels import cpu
 
 SECONDS = 0.002  # of one run of a probe
@@ -183,16 +183,16 @@ def main() -> int:
     for dtype, peaks in cores[1]["peaks"].items():
         for width in peaks:
             label = f"FMA peak, {dtype}, {width}-byte vectors, GFLOP/s"
-            rows.append([label, *(report.number(found["peaks"][dtype][width]) for found in cores.values())])
+            rows.append([label, *(output.number(found["peaks"][dtype][width]) for found in cores.values())])
     for what in ("read", "update"):
         for level, size in footprints().items():
             label = f"{what}, {level} ({size >> 10:,} KiB), GB/s"
-            rows.append([label, *(report.number(found[what][level]) for found in cores.values())])
-    print("\n" + report.table(["", "1 core", "2 cores"][: len(cores) + 1], rows))
+            rows.append([label, *(output.number(found[what][level]) for found in cores.values())])
+    print("\n" + output.table(["", "1 core", "2 cores"][: len(cores) + 1], rows))
     print(f"\nan empty native call from Python: {call:.0f} ns")
     if arguments.save or not arguments.quick:
         payload = {"footprints": footprints(), "cores": {str(n): found for n, found in cores.items()}, "call": call}
-        print(f"saved {report.save('machine', header, payload).relative_to(environment.ROOT)}")
+        print(f"saved {output.save('machine', header, payload).relative_to(environment.ROOT)}")
     return 0
 
 

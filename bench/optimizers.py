@@ -29,7 +29,7 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from bench import machine, native, report, timing
+from bench import machine, native, output, timing
 from fastnn import ops
 from fastnn.optimizers import SGD, AdaGrad, Adam, Optimizer, RMSProp
 
@@ -253,13 +253,13 @@ def table(rows: list[dict[str, Any]], sets: list[str]) -> str:
             lines.append([f"{label}  ANSWERS DISAGREE: {row['wrong']}", *[""] * (len(headings) - 1)])
             continue
         time = row["nanoseconds"]
-        times = {n: report.number(time.get(n)) + timing.mark(row["disturbed"].get(n, 0)) for n in (*columns, *sets)}
-        cells = [label, *(times[name] for name in columns), row["level"], report.number(row["possible"])]
+        times = {n: output.number(time.get(n)) + timing.mark(row["disturbed"].get(n, 0)) for n in (*columns, *sets)}
+        cells = [label, *(times[name] for name in columns), row["level"], output.number(row["possible"])]
         for name in sets:
-            cells += [times[name], report.percent(row["fraction"][name]), f"{time['NumPy'] / time[name]:.2f}"]
+            cells += [times[name], output.percent(row["fraction"][name]), f"{time['NumPy'] / time[name]:.2f}"]
         broken = [f"{name} {what}" for name in sets for what in missed(row, name)]
-        lines.append([*cells, report.number(row["c/numba"]), f"missed: {', '.join(broken)}" if broken else ""])
-    return report.table(headings, lines)
+        lines.append([*cells, output.number(row["c/numba"]), f"missed: {', '.join(broken)}" if broken else ""])
+    return output.table(headings, lines)
 
 
 def main() -> int:
@@ -283,7 +283,7 @@ def main() -> int:
     print("\n" + table(rows, sets))
     print(f"\n{timing.LEGEND}")
     if arguments.save or not (arguments.quick or arguments.k):
-        print(f"saved {report.save('optimizers', header, {'sets': sets, 'rows': rows}).relative_to(environment.ROOT)}")
+        print(f"saved {output.save('optimizers', header, {'sets': sets, 'rows': rows}).relative_to(environment.ROOT)}")
     return 1 if any(row["wrong"] for row in rows) else 0
 
 

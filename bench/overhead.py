@@ -27,7 +27,7 @@ if __name__ == "__main__":
 
 import cases
 
-from bench import machine, native, report, timing
+from bench import machine, native, output, timing
 from bench.networks import NETWORKS, problem
 from fastnn import ops
 from fastnn.kernels import OPERATIONS
@@ -99,7 +99,7 @@ def _summary(found: Timings, work: str) -> dict[str, Any]:
 
 
 def cells(row: dict[str, Any]) -> list[str]:
-    found = [row["name"], row["backend"], report.number(row["nanoseconds"][row["work"]])]
+    found = [row["name"], row["backend"], output.number(row["nanoseconds"][row["work"]])]
     for columns in (("call", "run of one"), ("bound", "steps")):
         name = next((name for name in columns if name in row["over"]), None)
         if name is None:
@@ -125,12 +125,12 @@ def main() -> int:
     rows = [call_row(name, sizes, kernel_set, rounds) for name, sizes in CALLS for kernel_set in sets]
     rows += [step_row(kernel_set, rounds) for kernel_set in sets]
     headings = ["nanoseconds", "kernels", "work itself", "checked at each call", "over", "bound", "over"]
-    print("\n" + report.table(headings, [cells(row) for row in rows]))
+    print("\n" + output.table(headings, [cells(row) for row in rows]))
     print(f"\nan empty call: {empty['Python']:.0f} ns of a Python function, {empty['ctypes']:.0f} ns of a native one")
     print(timing.LEGEND)
     if arguments.save or not arguments.quick:
         payload = {"sets": sets, "empty": empty, "rows": rows}
-        print(f"saved {report.save('overhead', header, payload).relative_to(environment.ROOT)}")
+        print(f"saved {output.save('overhead', header, payload).relative_to(environment.ROOT)}")
     return 0
 
 

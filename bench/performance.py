@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from bench import environment, products, report, steps
+from bench import environment, output, products, steps
 
 PAGE = environment.ROOT / "docs" / "performance.md"
 TITLE = """# Performance
@@ -27,7 +27,7 @@ benchmark that is named with it.
 """
 
 Result = dict[str, Any]
-percent, number = report.percent, report.number
+percent, number = output.percent, output.number
 
 
 def microseconds(seconds: float | None) -> str:
@@ -61,7 +61,7 @@ def machine_section(result: Result) -> str:
         for level, size in result["footprints"].items():
             cells = [number(found[what][level]) for found in cores.values()]
             rows.append([f"{what}, {size >> 10:,} KiB ({level}), GB/s", *cells])
-    text = report.markdown(["", *(f"{count} core{'s' if count != '1' else ''}" for count in cores)], rows)
+    text = output.markdown(["", *(f"{count} core{'s' if count != '1' else ''}" for count in cores)], rows)
     return f"{text}\n\nAn empty native call from Python takes {result['call']:.0f} ns."
 
 
@@ -88,7 +88,7 @@ def steps_section(result: Result) -> str:
                 form = percent if what.startswith("fraction") else number
                 cells += [form(row["fastnn"][name].get(what)) for name in sets]
             lines.append([*cells, number(row["c/numba"])])
-        parts.append(f"### {title}\n\n{report.markdown(headings, lines)}")
+        parts.append(f"### {title}\n\n{output.markdown(headings, lines)}")
     return "\n\n".join([*parts, steps.LEGEND.replace("\n", " ")])
 
 
@@ -103,7 +103,7 @@ def products_section(result: Result) -> str:
             if any(found):
                 form = (lambda value: f"{value:.2f} of NumPy's speed") if key == "numpy_ratio" else percent
                 lines.append([group, product, *(f"{form(least[0])} ({least[1]})" if least else "-" for least in found)])
-    parts.append(f"The least of each group, share of the peak unless said:\n\n{report.markdown(headings, lines)}")
+    parts.append(f"The least of each group, share of the peak unless said:\n\n{output.markdown(headings, lines)}")
     parts += [f'### By batch: `backend="{name}"`\n\n{_by_batch(rows, name)}' for name in sets]
     lines = []
     for row in rows:
@@ -114,7 +114,7 @@ def products_section(result: Result) -> str:
             lines.append(cells)
     if lines:
         headings = ["layer, batch, dtype", "product", "weights in", "GB/s possible", *pairs(sets, "GB/s", "of it")]
-        parts.append(f"### Batch 1: bandwidth of the weights\n\n{report.markdown(headings, lines)}")
+        parts.append(f"### Batch 1: bandwidth of the weights\n\n{output.markdown(headings, lines)}")
     return "\n\n".join(parts)
 
 
@@ -128,7 +128,7 @@ def _by_batch(rows: list[dict[str, Any]], name: str) -> str:
             text = f"{percent(row['fraction_of_peak'][name])}, {row['numpy_ratio'][name]:.2f}"
             found.setdefault((layer, row["dtype"], row["product"]), {})[row["batch"]] = text
     lines = [[", ".join(key[:2]), key[2], *(own.get(batch, "") for batch in batches)] for key, own in found.items()]
-    table = report.markdown(["layer", "product", *(f"batch {batch}" for batch in batches)], lines)
+    table = output.markdown(["layer", "product", *(f"batch {batch}" for batch in batches)], lines)
     return f"Share of the peak; NumPy's time over this one's.\n\n{table}"
 
 
@@ -143,7 +143,7 @@ def functions_section(result: Result) -> str:
             cells += [number(row["speed"].get(name)), number(error.get("normal")), number(error.get("subnormal"))]
         lines.append([*cells, number(row["c/numba"])])
     headings = ["elements per ns", "NumPy", *pairs(sets, "", "max ulp", "ulp, subnormal results"), "c/numba"]
-    return report.markdown(headings, lines)
+    return output.markdown(headings, lines)
 
 
 def kernels_section(result: Result) -> str:
@@ -155,7 +155,7 @@ def kernels_section(result: Result) -> str:
         for name in sets:
             cells += [number(row["nanoseconds"][name]), number(row["gigabytes_per_second"][name])]
         lines.append([*cells, number(row["c/numba"])])
-    return report.markdown(["ns per element", "NumPy", *pairs(sets, "", "GB/s"), "c/numba"], lines)
+    return output.markdown(["ns per element", "NumPy", *pairs(sets, "", "GB/s"), "c/numba"], lines)
 
 
 def optimizers_section(result: Result) -> str:
@@ -171,7 +171,7 @@ def optimizers_section(result: Result) -> str:
             cells += [number(time[name]), percent(row["fraction"][name])]
         lines.append([*cells, number(row["c/numba"])])
     headings = ["ns per parameter", *peers, "in", "possible", *pairs(sets, "", "of bandwidth"), "c/numba"]
-    return report.markdown(headings, lines)
+    return output.markdown(headings, lines)
 
 
 def overhead_section(result: Result) -> str:
@@ -182,7 +182,7 @@ def overhead_section(result: Result) -> str:
         figures = (row["nanoseconds"][row["work"]], row["over"][checked], row["over"].get(bound))
         lines.append([row["name"], row["backend"], *map(number, figures)])
     headings = ["nanoseconds", "kernels", "the work itself", "checked call, over it", "bound, over it"]
-    return report.markdown(headings, lines)
+    return output.markdown(headings, lines)
 
 
 def startup_section(result: Result) -> str:
@@ -191,7 +191,7 @@ def startup_section(result: Result) -> str:
         times = (found["seconds"], found.get("cold"))
         lines.append([name, *map(number, times), f"{found['resident']:.0f}", f"{found['peak']:.0f}"])
     headings = ["process start to 100 steps of 64-128-64-10", "s", "s, empty cache", "MiB then", "MiB at most"]
-    text = report.markdown(headings, lines)
+    text = output.markdown(headings, lines)
     return f"{text}\n\n`import fastnn` takes {result['import over empty']:.3f} s over an empty interpreter."
 
 
@@ -221,7 +221,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Result], str]]] = {
 def page() -> str:
     parts = [TITLE]
     for name, (title, section) in SECTIONS.items():
-        result = report.newest(name, NEEDED.get(name, "sets"))
+        result = output.newest(name, NEEDED.get(name, "sets"))
         if result is not None:
             parts.append(f"## {title}\n\n{about(result)}\n\n{section(result)}\n")
     return "\n".join(parts)

@@ -35,7 +35,7 @@ if __name__ == "__main__":
 import numpy as np
 
 import fastnn as fnn
-from bench import machine, native, report, timing
+from bench import machine, native, output, timing
 from fastnn.plan.arena import Ref
 
 LAYERS = (
@@ -236,13 +236,13 @@ def table(rows: list[dict[str, Any]], columns: list[str]) -> str:
             lines.append([row["layer"], f"{row['product']} WRONG: {row['wrong']}", *[""] * (len(headings) - 1)])
             continue
         speed, share, ratio = (row.get(key, {}) for key in ("gflops", "fraction_of_peak", "numpy_ratio"))
-        cells = [row["layer"], row["product"], report.number(speed.get("NumPy"))]
+        cells = [row["layer"], row["product"], output.number(speed.get("NumPy"))]
         for name in columns:
             seconds = row["seconds"].get(name)
-            cells.append(report.number(seconds and seconds * 1e6) + timing.mark(row["disturbed"].get(name, 0)))
-            cells += [report.number(speed.get(name)), report.percent(share.get(name)), report.number(ratio.get(name))]
-        lines.append([*cells, report.number(row["c/numba"])])
-    return report.table([*headings, "c/numba"], lines)
+            cells.append(output.number(seconds and seconds * 1e6) + timing.mark(row["disturbed"].get(name, 0)))
+            cells += [output.number(speed.get(name)), output.percent(share.get(name)), output.number(ratio.get(name))]
+        lines.append([*cells, output.number(row["c/numba"])])
+    return output.table([*headings, "c/numba"], lines)
 
 
 def bandwidth_table(rows: list[dict[str, Any]], columns: list[str]) -> str:
@@ -252,12 +252,12 @@ def bandwidth_table(rows: list[dict[str, Any]], columns: list[str]) -> str:
     lines = []
     for row in rows:
         if "bandwidth" in row:
-            cells = [row["layer"], row["product"], row["level"], report.number(row["bandwidth"])]
+            cells = [row["layer"], row["product"], row["level"], output.number(row["bandwidth"])]
             for name in columns:
                 share = row["fraction_of_bandwidth"].get(name)
-                cells += [report.number(row["gigabytes"].get(name)), report.percent(share)]
+                cells += [output.number(row["gigabytes"].get(name)), output.percent(share)]
             lines.append(cells)
-    return report.table(headings, lines) if lines else ""
+    return output.table(headings, lines) if lines else ""
 
 
 WIDE = ("64x128", "128x64", "256x128", "784x128", "784x256")
@@ -299,11 +299,11 @@ def summary(rows: list[dict[str, Any]], sets: list[str]) -> str:
             cells = []
             for name in sets:
                 found = least(rows, name, group, product)
-                form = report.number if key == "numpy_ratio" else report.percent
+                form = output.number if key == "numpy_ratio" else output.percent
                 cells.append(f"{form(found[0])} ({found[1]})" if found else "-")
             if any(cell != "-" for cell in cells):
                 lines.append([group, product, key.replace("_", " "), *cells])
-    return report.table(["at least", "product", "what", *sets], lines)
+    return output.table(["at least", "product", "what", *sets], lines)
 
 
 def selected(text: str, batches: list[int] | None, quick: bool, threads: int) -> list[tuple[tuple[int, int], int]]:
@@ -347,7 +347,7 @@ def main() -> int:
     selection = arguments.quick or arguments.k or arguments.batch or arguments.dtype
     if arguments.save or not selection:
         name = "products" if threads == 1 else f"products_{threads}_threads"
-        print(f"saved {report.save(name, header, {'sets': sets, 'rows': rows}).relative_to(environment.ROOT)}")
+        print(f"saved {output.save(name, header, {'sets': sets, 'rows': rows}).relative_to(environment.ROOT)}")
     return 1 if any(row["wrong"] for row in rows) else 0
 
 

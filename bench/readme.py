@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from bench import environment, report
+from bench import environment, output
 
 README = environment.ROOT / "README.md"
 SECTION = re.compile(r"(?<=<!-- benchmarks -->\n).*?(?=<!-- /benchmarks -->)", re.DOTALL)
@@ -43,12 +43,12 @@ def steps_table(result: dict[str, Any]) -> str:
         if row["group"] != "table" or row["wrong"]:
             continue
         columns = (*peers, row["backend"])  # the kernel set that a user gets by default
-        times = [report.number(seconds and seconds * 1e6) for seconds in map(row["seconds"].get, columns)]
+        times = [output.number(seconds and seconds * 1e6) for seconds in map(row["seconds"].get, columns)]
         times[-1] = f"**{times[-1]}**"
         rows.append([row["name"], *times, f"{row['fraction_of_peak']:.0%}", f"{row['numpy_ratio']:.1f}x"])
     headings = ["network, batch", "NumPy", "scikit-learn", "torch", "torch fused", "JAX jit", "JAX scan", "fastnn"]
     title = "Microseconds per training step (gather, forward, loss, backward, Adam; float32 unless said):"
-    return f"{title}\n\n{report.markdown([*headings, 'of FMA peak', 'NumPy / fastnn'], rows)}"
+    return f"{title}\n\n{output.markdown([*headings, 'of FMA peak', 'NumPy / fastnn'], rows)}"
 
 
 def real_data_table(result: dict[str, Any]) -> str:
@@ -56,11 +56,11 @@ def real_data_table(result: dict[str, Any]) -> str:
     for row in result["rows"]:
         score = statistics.mean(row["scores"])
         first, *later = row["seconds"]
-        times = [report.number(value, 2) for value in (row["import"] + first, statistics.median(later))]
+        times = [output.number(value, 2) for value in (row["import"] + first, statistics.median(later))]
         rows.append([row["data"], row["library"], *times, f"{score:.3f}" if score < 2 else f"RMSE ${score:,.0f}"])
     headings = ["data", "library", "standing start, s", "later, s", "validation score"]
     title = "Whole trainings on real data (Adam 1e-3, batch 128, 3 seeds; standing start: import and first training):"
-    return f"{title}\n\n{report.markdown(headings, rows)}"
+    return f"{title}\n\n{output.markdown(headings, rows)}"
 
 
 def startup_text(result: dict[str, Any]) -> str:
@@ -77,11 +77,11 @@ def startup_text(result: dict[str, Any]) -> str:
 def section() -> str:
     """The text between the markers."""
     parts = []
-    steps = report.newest("steps", "sets")
+    steps = output.newest("steps", "sets")
     if steps is not None:
         parts += [machine_line(steps) + ".", steps_table(steps)]
     for name, key, text in (("real_data", "rows", real_data_table), ("startup", "fastnn", startup_text)):
-        result = report.newest(name, key)
+        result = output.newest(name, key)
         if result is not None:
             parts.append(text(result))
     return "".join(f"\n{part}\n" for part in parts) + ("\n" if parts else "")

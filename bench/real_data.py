@@ -33,7 +33,7 @@ if __name__ == "__main__" and "--child" not in sys.argv:
 
 import numpy as np
 
-from bench import datasets, report
+from bench import datasets, output
 from bench.networks import LEARNING_RATE, Network, Problem
 
 SEEDS = (0, 1, 2)
@@ -197,14 +197,14 @@ def main() -> int:
             later = statistics.median(answer["seconds"][1:])
             scores = ", ".join(data.score_text(score) for score in answer["scores"])
             mean = data.score_text(statistics.mean(answer["scores"]))
-            seconds = [report.number(value) for value in (answer["import"], answer["seconds"][0], later)]
+            seconds = [output.number(value) for value in (answer["import"], answer["seconds"][0], later)]
             rows.append([label, library, *seconds, mean, scores])
             results.append({"data": data.name, "library": library, **answer})
             label = ""
     headings = ["data, network", "library", "import s", "first call s", "later s", "mean score", "scores of 3 seeds"]
-    print("\n" + report.table(headings, rows))
+    print("\n" + output.table(headings, rows))
     if arguments.save or not (arguments.quick or arguments.k):
-        print(f"saved {report.save('real_data', header, {'rows': results}).relative_to(environment.ROOT)}")
+        print(f"saved {output.save('real_data', header, {'rows': results}).relative_to(environment.ROOT)}")
     return 0
 
 

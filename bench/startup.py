@@ -29,7 +29,7 @@ from bench import environment
 if __name__ == "__main__" and "--child" not in sys.argv:
     environment.prepare(pin=False)
 
-from bench import report
+from bench import output
 
 STEPS = 100
 CHILDREN = {"NumPy": "numpy", "sklearn": "sklearn", "torch": "torch", "JAX scan": "jax"}
@@ -175,14 +175,14 @@ def main() -> int:
     found["peers"] = {} if arguments.quick else peers(rounds)
 
     rows = [
-        ["import over an empty interpreter", report.number(found["import over empty"]), "-", "-", "-"],
-        ["import numpy over it", report.number(found["imports"]["numpy"] - found["imports"]["empty"]), "-", "-", "-"],
+        ["import over an empty interpreter", output.number(found["import over empty"]), "-", "-", "-"],
+        ["import numpy over it", output.number(found["imports"]["numpy"] - found["imports"]["empty"]), "-", "-", "-"],
     ]
     for name, values in {**found["fastnn"], **found["peers"]}.items():
         figures = (values["seconds"], values.get("cold"), values["resident"], values["peak"])
-        rows.append([f"{name}: process start to {STEPS} steps", *map(report.number, figures)])
+        rows.append([f"{name}: process start to {STEPS} steps", *map(output.number, figures)])
     headings = ["64-128-64-10, batch 32, Adam", "s", "s, empty cache", "MiB then", "MiB at most"]
-    print("\n" + report.table(headings, rows))
+    print("\n" + output.table(headings, rows))
     print(f"\nnumba imported by `import fastnn`: {found['numba imported']}")
     for name, values in found["fastnn"].items():
         print(
@@ -190,7 +190,7 @@ def main() -> int:
         )
         print(f"{name}: with an empty cache it says: {values['cold says'] or '(nothing)'}")
     if arguments.save or not arguments.quick:
-        print(f"saved {report.save('startup', header, found).relative_to(environment.ROOT)}")
+        print(f"saved {output.save('startup', header, found).relative_to(environment.ROOT)}")
     return 0
 
 

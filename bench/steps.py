@@ -30,7 +30,7 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from bench import machine, native, report, timing
+from bench import machine, native, output, timing
 from bench.networks import NETWORKS, Network, Problem, problem
 from fastnn.kernels import OPERATIONS, backends
 
@@ -238,14 +238,14 @@ def table(rows: list[dict[str, Any]], sets: list[str]) -> str:
         cells = [row["name"]]
         for name in (*peers, *sets):
             seconds = row["seconds"].get(name)
-            cells.append(report.number(seconds and seconds * 1e6) + timing.mark(row["disturbed"].get(name, 0)))
-        cells.append(report.number(row["floor"] * 1e6))
+            cells.append(output.number(seconds and seconds * 1e6) + timing.mark(row["disturbed"].get(name, 0)))
+        cells.append(output.number(row["floor"] * 1e6))
         for what in reached:
-            form = report.percent if what.startswith("fraction") else report.number
+            form = output.percent if what.startswith("fraction") else output.number
             cells += [form(row["fastnn"][name].get(what)) for name in sets]
         broken = ", ".join(missed(row))
-        lines.append([*cells, report.number(row["c/numba"]), f"missed: {broken}" if broken else ""])
-    return report.table(headings, lines)
+        lines.append([*cells, output.number(row["c/numba"]), f"missed: {broken}" if broken else ""])
+    return output.table(headings, lines)
 
 
 def selected(text: str, threads: int) -> list[Network]:
@@ -282,7 +282,7 @@ def main() -> int:
     print(f"\n{table(rows, sets)}\n\n{LEGEND}\n{timing.LEGEND}")
     if arguments.save or not (arguments.quick or arguments.k):
         name = "steps" if threads == 1 else f"steps_{threads}_threads"
-        saved = report.save(name, header, {"peaks": peaks, "sets": sets, "rows": rows})
+        saved = output.save(name, header, {"peaks": peaks, "sets": sets, "rows": rows})
         print(f"saved {saved.relative_to(environment.ROOT)}")
     return 1 if any(row["wrong"] for row in rows) else 0
 
