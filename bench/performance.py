@@ -1,7 +1,4 @@
-"""Write docs/performance.md from the newest saved result of every benchmark; no figure in it is typed by hand.
-
-    python -m bench.performance             rewrites docs/performance.md
-    python -m bench.performance --check     only says whether it is what the results give
+"""docs/performance.md from the newest saved result of every benchmark; bench.report writes it.
 
 A benchmark without a saved result has no section. Each section names the machine, the date, the versions and the commit
 of its own run.
@@ -9,20 +6,16 @@ of its own run.
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from bench import environment, output, products, steps
+from bench import environment, output, pictures, products, readme, steps
 
 PAGE = environment.ROOT / "docs" / "performance.md"
 TITLE = """# Performance
 
 How fast each part of fastnn is, by kernel set, beside what the machine can do and beside its peers. Written by
-`python -m bench.performance` from the files in `bench/results/`; how a figure is measured says the docstring of the
+`python -m bench.report` from the files in `bench/results/`; how a figure is measured says the docstring of the
 benchmark that is named with it.
 """
 
@@ -31,6 +24,7 @@ percent, number = output.percent, output.number
 
 
 def microseconds(seconds: float | None) -> str:
+    """Seconds as microseconds with three digits."""
     return number(None if seconds is None else seconds * 1e6)
 
 
@@ -51,6 +45,7 @@ def pairs(sets: Sequence[str], *labels: str) -> list[str]:
 
 
 def machine_section(result: Result) -> str:
+    """Peaks and bandwidths by number of cores."""
     cores = result["cores"]
     rows = []
     for dtype, peaks in cores["1"]["peaks"].items():
@@ -66,6 +61,7 @@ def machine_section(result: Result) -> str:
 
 
 def steps_section(result: Result) -> str:
+    """A table for each group of networks."""
     sets = result["sets"]
     parts = []
     titles = {
@@ -93,6 +89,7 @@ def steps_section(result: Result) -> str:
 
 
 def products_section(result: Result) -> str:
+    """The least of each group, then every product by batch."""
     sets, rows = result["sets"], [row for row in result["rows"] if not row["wrong"]]
     parts = []
     headings = ["", "product", *(f"{name}, at" for name in sets)]
@@ -133,6 +130,7 @@ def _by_batch(rows: list[dict[str, Any]], name: str) -> str:
 
 
 def functions_section(result: Result) -> str:
+    """Elements per nanosecond and errors in ulp."""
     sets, lines = result["sets"], []
     for row in result["rows"]:
         if row["wrong"]:
@@ -147,6 +145,7 @@ def functions_section(result: Result) -> str:
 
 
 def kernels_section(result: Result) -> str:
+    """Every operation by dtype and cache."""
     sets, lines = result["sets"], []
     for row in result["rows"]:
         if row["wrong"]:
@@ -159,6 +158,7 @@ def kernels_section(result: Result) -> str:
 
 
 def optimizers_section(result: Result) -> str:
+    """One update by number of parameters."""
     sets, lines = result["sets"], []
     peers = ("NumPy", "torch", "torch fused")
     for row in result["rows"]:
@@ -175,6 +175,7 @@ def optimizers_section(result: Result) -> str:
 
 
 def overhead_section(result: Result) -> str:
+    """What calls cost over their work."""
     lines = []
     for row in result["rows"]:
         bound = next((name for name in ("bound", "steps") if name in row["over"]), "")
@@ -186,6 +187,7 @@ def overhead_section(result: Result) -> str:
 
 
 def startup_section(result: Result) -> str:
+    """Process start to 100 steps, and memory."""
     lines = []
     for name, found in {**result["fastnn"], **result["peers"]}.items():
         times = (found["seconds"], found.get("cold"))
@@ -193,12 +195,6 @@ def startup_section(result: Result) -> str:
     headings = ["process start to 100 steps of 64-128-64-10", "s", "s, empty cache", "MiB then", "MiB at most"]
     text = output.markdown(headings, lines)
     return f"{text}\n\n`import fastnn` takes {result['import over empty']:.3f} s over an empty interpreter."
-
-
-def real_data_section(result: Result) -> str:
-    from bench.readme import real_data_table
-
-    return real_data_table(result)
 
 
 NEEDED = {"machine": "cores", "startup": "fastnn", "real_data": "rows"}  # others: "sets"
@@ -213,36 +209,17 @@ SECTIONS: dict[str, tuple[str, Callable[[Result], str]]] = {
     "optimizers": ("Optimizers", optimizers_section),
     "overhead": ("What a call costs", overhead_section),
     "startup": ("From a standing start", startup_section),
-    "real_data": ("Real data", real_data_section),
+    "real_data": ("Real data", readme.real_data_table),
     "kernels": ("Every operation", kernels_section),
 }
 
 
 def page() -> str:
+    """The text of the page."""
     parts = [TITLE]
     for name, (title, section) in SECTIONS.items():
         result = output.newest(name, NEEDED.get(name, "sets"))
         if result is not None:
-            parts.append(f"## {title}\n\n{about(result)}\n\n{section(result)}\n")
+            body = [about(result), *pictures.embedded(name, "pictures"), section(result)]
+            parts.append("\n\n".join([f"## {title}", *body]) + "\n")
     return "\n".join(parts)
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="change nothing; exit code 1 if the page differs")
-    arguments = parser.parse_args()
-    text = page()
-    shown = PAGE.relative_to(environment.ROOT)
-    if PAGE.exists() and PAGE.read_text(encoding="utf-8") == text:
-        print(f"{shown} is what the results give")
-        return 0
-    if arguments.check:
-        print(f"{shown} differs from the results: python -m bench.performance", file=sys.stderr)
-        return 1
-    PAGE.write_text(text, encoding="utf-8")
-    print(f"{shown} rewritten")
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

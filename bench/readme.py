@@ -1,28 +1,26 @@
-"""Write the tables of README's section on speed from the newest saved results, between its two markers.
-
-    python -m bench.readme             rewrites README.md
-    python -m bench.readme --check     only says whether README is what the results give
+"""README's section on speed, between its two markers, from the newest saved results; bench.report writes it.
 
 Every figure in the section comes from a file in bench/results/; without such files it stays empty.
 """
 
 from __future__ import annotations
 
-import argparse
 import re
 import statistics
-import sys
-from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from bench import environment, output
+from bench import environment, output, pictures
 
 README = environment.ROOT / "README.md"
 SECTION = re.compile(r"(?<=<!-- benchmarks -->\n).*?(?=<!-- /benchmarks -->)", re.DOTALL)
 
 
+class MarkersMissing(ValueError):
+    """README has no place for the section."""
+
+
 def machine_line(result: dict[str, Any]) -> str:
+    """What was run where."""
     header = result["header"]
     versions = header["versions"]
     peers = [
@@ -37,6 +35,7 @@ def machine_line(result: dict[str, Any]) -> str:
 
 
 def steps_table(result: dict[str, Any]) -> str:
+    """The networks of the list beside the peers; of fastnn's kernel sets the one that a user gets."""
     peers = ("NumPy", "sklearn", "torch", "torch fused", "JAX jit", "JAX scan")
     rows = []
     for row in result["rows"]:
@@ -52,6 +51,7 @@ def steps_table(result: dict[str, Any]) -> str:
 
 
 def real_data_table(result: dict[str, Any]) -> str:
+    """Whole trainings: seconds and scores."""
     rows = []
     for row in result["rows"]:
         score = statistics.mean(row["scores"])
@@ -64,6 +64,7 @@ def real_data_table(result: dict[str, Any]) -> str:
 
 
 def startup_text(result: dict[str, Any]) -> str:
+    """Import, first training and memory in words."""
     text = f"`import fastnn` takes {result['import over empty']:.2f} s over an empty interpreter."
     for name, found in result["fastnn"].items():
         text += (
@@ -79,34 +80,18 @@ def section() -> str:
     parts = []
     steps = output.newest("steps", "sets")
     if steps is not None:
-        parts += [machine_line(steps) + ".", steps_table(steps)]
-    for name, key, text in (("real_data", "rows", real_data_table), ("startup", "fastnn", startup_text)):
+        parts += [machine_line(steps) + ".", *pictures.embedded("steps", "docs/pictures"), steps_table(steps)]
+    for name, key, form in (("real_data", "rows", real_data_table), ("startup", "fastnn", startup_text)):
         result = output.newest(name, key)
         if result is not None:
-            parts.append(text(result))
+            parts.append(form(result))
     return "".join(f"\n{part}\n" for part in parts) + ("\n" if parts else "")
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="change nothing; exit code 1 if README differs")
-    arguments = parser.parse_args()
+def text() -> str:
+    """All of README, with the section as the results give it."""
     before = README.read_text(encoding="utf-8")
     if not SECTION.search(before):
-        print("README.md has no lines <!-- benchmarks --> and <!-- /benchmarks -->", file=sys.stderr)
-        return 1
-    text = section()
-    after = SECTION.sub(lambda _: text, before, count=1)
-    if after == before:
-        print("README.md is what the results give")
-        return 0
-    if arguments.check:
-        print("README.md differs from the results: python -m bench.readme", file=sys.stderr)
-        return 1
-    README.write_text(after, encoding="utf-8")
-    print("README.md rewritten")
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+        raise MarkersMissing(f"{README.name} has no lines <!-- benchmarks --> and <!-- /benchmarks -->")
+    new = section()
+    return SECTION.sub(lambda _: new, before, count=1)
