@@ -21,7 +21,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ DTYPES = ("float32", "float64")
 NUMBERS = 4096
 OUTPUTS = (10, 30, 100, 300, 1000)
 ROWS = 128
+MOST_ULP = 1.6  # the largest of the bounds that fastnn/kernels/numba/vecmath.py states
 SPECIAL = {
     "exp": [(-np.inf, 0.0), (np.inf, np.inf), (0.0, 1.0), (-0.0, 1.0), (1e4, np.inf), (-1e4, 0.0)],
     "tanh": [(-np.inf, -1.0), (np.inf, 1.0), (0.0, 0.0), (-0.0, -0.0), (1e4, 1.0), (-1e4, -1.0)],
@@ -226,25 +227,36 @@ def function_row(name: str, dtype: str, sets: list[str], quick: bool) -> dict[st
 
         return lambda count: evaluate(out, x, count)
 
+    row: dict[str, Any] = {"name": name, "dtype": dtype, "elements": NUMBERS, "unit": "ulp"}
+    row["errors"] = {n: errors(name, dtype, f, quick) for n, f in made.items() if n != "NumPy"}
+    row["wrong"] = {n: found for n, found in row["errors"].items() if is_wrong(found)}
+    if row["wrong"]:
+        return row
     timed = timing.interleaved({n: repeated(f) for n, f in made.items()}, 5 if quick else 15, stretch=0.01)
+    return row | speeds(NUMBERS, timed)
+
+
+def is_wrong(found: Mapping[str, Any]) -> bool:
+    """Whether errors are beyond what the functions promise, or special values are not exact."""
+    return not (found["special"] and max(found["normal"], found["subnormal"]) <= MOST_ULP)
+
+
+def speeds(elements: int, timed: Mapping[str, timing.Timing]) -> dict[str, Any]:
+    """What a row says of the time of its candidates, which do so many elements."""
     return {
-        "name": name, "dtype": dtype, "elements": NUMBERS, "wrong": {},
-        "speed": {n: NUMBERS / found.median * 1e-9 for n, found in timed.items()},
-        "errors": {n: errors(name, dtype, f, quick) for n, f in made.items() if n != "NumPy"},
-        "c/numba": native.ratio({n: found.median for n, found in timed.items()}),
-    }  # fmt: skip
+        "speed": {name: elements / found.median * 1e-9 for name, found in timed.items()},
+        "rounds": {name: found.rounds for name, found in timed.items()},
+        "disturbed": {name: found.disturbed for name, found in timed.items()},
+        "c/numba": native.ratio({name: found.median for name, found in timed.items()}),
+    }
 
 
 def softmax_row(outputs: int, dtype: str, sets: list[str], quick: bool) -> dict[str, Any]:
     entry = OPERATIONS["cross_entropy"]
     arguments = cases.arguments(entry.name, {"C": outputs, "B": ROWS}, dtype)
     judged = judge.outcome(entry, arguments)
-    row: dict[str, Any] = {
-        "name": f"softmax and gradient, {outputs} outputs",
-        "dtype": dtype,
-        "wrong": {},
-        "errors": {},
-    }
+    name = f"softmax and gradient, {outputs} outputs"
+    row: dict[str, Any] = {"name": name, "dtype": dtype, "unit": "tolerances", "wrong": {}, "errors": {}}
 
     def numpy(count: int) -> None:
         for _ in range(count):
@@ -256,15 +268,14 @@ def softmax_row(outputs: int, dtype: str, sets: list[str], quick: bool) -> dict[
         run(1)
         allowed = {name: tolerances.allowed(entry.name, name, judged) for name in ("dz", "loss")}
         off = max(tolerances.excess(given[name], judged.after[name], allowed[name]) for name in allowed)
+        row["errors"][kernel_set] = {"tolerances": off}
         if not off <= 1:
             row["wrong"][kernel_set] = off
         candidates[kernel_set] = run
     if row["wrong"]:
         return row
     timed = timing.interleaved(candidates, 5 if quick else 15, stretch=0.01)
-    row["speed"] = {name: outputs * ROWS / found.median * 1e-9 for name, found in timed.items()}
-    row["c/numba"] = native.ratio({name: found.median for name, found in timed.items()})
-    return row
+    return row | speeds(outputs * ROWS, timed)
 
 
 def cells(row: dict[str, Any], sets: list[str]) -> list[str]:

@@ -17,7 +17,7 @@ import argparse
 import importlib.util
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +182,19 @@ def by_all(name: str, size: int, peers: bool) -> dict[str, tuple[Vectors, Step]]
     return {column: made for column, made in found.items() if made is not None}
 
 
+def errors_of(name: str, results: Mapping[str, Array]) -> dict[str, float]:
+    """The largest errors of parameters after one step, in ulp of the larger one of before and after, beside the step of
+    NumPy in float64."""
+    judge = Vectors(len(results["NumPy"]))
+    before = judge.param
+    for what, value in vars(judge).items():
+        if isinstance(value, np.ndarray):
+            setattr(judge, what, value.astype(np.float64))
+    NUMPY[name](judge)
+    unit = np.spacing(np.maximum(np.abs(before), np.abs(judge.param.astype(np.float32))))
+    return {column: float(np.max(np.abs(param - judge.param) / unit)) for column, param in results.items()}
+
+
 def measure(name: str, size: int, sets: list[str], peers: bool, rounds: int) -> dict[str, Any]:
     """Check and time one row."""
     made = by_all(name, size, peers)
@@ -196,6 +209,7 @@ def measure(name: str, size: int, sets: list[str], peers: bool, rounds: int) -> 
             for column, (run, param) in kernels.items():
                 run(1)
                 results[column] = param
+            row |= {"unit": "ulp", "errors": errors_of(name, results)}
         for column, param in results.items():
             difference = float(np.abs(param - made["NumPy"][0].param).max())
             if not difference <= 4e-6:
@@ -245,7 +259,7 @@ def missed(row: dict[str, Any], name: str) -> list[str]:
 def table(rows: list[dict[str, Any]], sets: list[str]) -> str:
     columns = [name for name in PEERS if any(name in row.get("nanoseconds", {}) for row in rows)]
     headings = ["optimizer, parameters (ns each)", *columns, "in", "possible"]
-    headings += [text for name in sets for text in (name, "of bandwidth", "NumPy/")] + ["c/numba", ""]
+    headings += [text for name in sets for text in (name, "of bandwidth", "NumPy/", "ulp")] + ["c/numba", ""]
     lines = []
     for row in rows:
         label = f"{row['name']}, {row['parameters']:,}"
@@ -257,6 +271,7 @@ def table(rows: list[dict[str, Any]], sets: list[str]) -> str:
         cells = [label, *(times[name] for name in columns), row["level"], output.number(row["possible"])]
         for name in sets:
             cells += [times[name], output.percent(row["fraction"][name]), f"{time['NumPy'] / time[name]:.2f}"]
+            cells.append(output.number(row["errors"][name], 2))
         broken = [f"{name} {what}" for name in sets for what in missed(row, name)]
         lines.append([*cells, output.number(row["c/numba"]), f"missed: {', '.join(broken)}" if broken else ""])
     return output.table(headings, lines)

@@ -99,14 +99,13 @@ def compiled(kernel_set: str, fan_in: int, fan_out: int, batch: int, dtype: str,
     return list(parts(calls, 1))
 
 
-def wrong(found: list[Part]) -> dict[str, float]:
-    """The largest error of each product in units of K eps times the sum of the terms' magnitudes, where it exceeds 1.
+def errors_of(found: list[Part]) -> float | None:
+    """The largest error of the products among these parts, beside NumPy in float64; None if there is none.
 
     Products are recognised by what they take; operands are feature-major, (features, rows).
     """
-    errors = {}
+    errors = []
     for part in found:
-        names = part.calls.calls[part.first].arguments
         given = {
             name: np.array(value, np.float64)
             for name, value in part.calls.arguments(part.first).items()
@@ -117,21 +116,24 @@ def wrong(found: list[Part]) -> dict[str, float]:
         part.run(1)
         made = part.calls.arguments(part.first)
         if part.name == "forward":
-            left, right, result = given["weight"], given["x"], made["y"]
+            errors.append(error_of(made["y"], given["weight"], given["x"]))
         elif part.name == "input gradient":
-            left, right, result = given["weight"].T, given["dy"], made["dx"]
+            errors.append(error_of(made["dx"], given["weight"].T, given["dy"]))
         else:
-            left, right, result = given["dy"], given["x"].T, made["dweight"]
-        terms = left.shape[1]
-        allowed = (terms + 2) * np.finfo(result.dtype).eps * (np.abs(left) @ np.abs(right))
-        error = float(np.max(np.abs(result - left @ right) / np.maximum(allowed, 1e-300)))
-        if not error <= 1:
-            errors[f"{part.name} {names.keys()}"] = error
-    return errors
+            errors.append(error_of(made["dweight"], given["dy"], given["x"].T))
+    return max(errors, default=None)
 
 
-def peers(fan_in: int, fan_out: int, batch: int, dtype: str) -> dict[str, Any]:
-    """`np.matmul(out=)` of the three products."""
+def error_of(result: Array, left: Array, right: Array) -> float:
+    """The largest error of a product in units of K eps times the sum of the magnitudes of its K terms; any order of
+    summation keeps below (K + 2) / K."""
+    left, right = left.astype(np.float64), right.astype(np.float64)
+    unit = left.shape[1] * np.finfo(result.dtype).eps * (np.abs(left) @ np.abs(right))
+    return float(np.max(np.abs(result - left @ right) / np.maximum(unit, 1e-300)))
+
+
+def peers(fan_in: int, fan_out: int, batch: int, dtype: str) -> dict[str, tuple[native.Run, float]]:
+    """`np.matmul(out=)` of the three products, and its error."""
     generator = np.random.default_rng(1)
     shapes = ((batch, fan_in), (fan_in, fan_out), (batch, fan_out))
     x, weight, dy = (generator.standard_normal(shape).astype(dtype) for shape in shapes)
@@ -141,11 +143,13 @@ def peers(fan_in: int, fan_out: int, batch: int, dtype: str) -> dict[str, Any]:
         for _ in range(count):
             np.matmul(left, right, out=out)
 
-    return {
-        "forward": partial(repeated, left=x, right=weight, out=y),
-        "input gradient": partial(repeated, left=dy, right=weight.T, out=dx),
-        "weight gradient": partial(repeated, left=x.T, right=dy, out=dweight),
-    }
+    operands = {"forward": (x, weight, y), "input gradient": (dy, weight.T, dx), "weight gradient": (x.T, dy, dweight)}
+    found = {}
+    for name, (left, right, out) in operands.items():
+        run = partial(repeated, left=left, right=right, out=out)
+        run(1)
+        found[name] = run, error_of(out, left, right)
+    return found
 
 
 def measure(layer: tuple[int, int], batch: int, dtype: str, sets: list[str], threads: int, quick: bool) -> list[Any]:
@@ -156,6 +160,7 @@ def measure(layer: tuple[int, int], batch: int, dtype: str, sets: list[str], thr
     others = peers(*layer, batch, dtype)
     flops = 2 * batch * layer[0] * layer[1]
     itemsize = np.dtype(dtype).itemsize
+    terms = {"forward": layer[0], "input gradient": layer[1], "weight gradient": batch}
     rounds, stretch = (3, 0.004) if quick else (7, 0.006)
     rows = []
     for name in ("forward", "input gradient", "weight gradient", "transposition"):
@@ -165,14 +170,21 @@ def measure(layer: tuple[int, int], batch: int, dtype: str, sets: list[str], thr
             continue
         label = f"{layer[0]}x{layer[1]}, {batch}, {dtype}"
         row: dict[str, Any] = {"layer": label, "product": name, "batch": batch, "dtype": dtype, "flops": flops}
-        row["weights"] = layer[0] * layer[1] * itemsize
-        row["wrong"] = {column: errors for column, found in own.items() if (errors := wrong(found))}
+        row["weights"], row["unit"] = layer[0] * layer[1] * itemsize, "K eps"
+        errors = {column: errors_of(found) for column, found in own.items()}
+        if name in others:
+            run, errors["NumPy"] = others[name]
+            candidates["NumPy"] = run
+        row["errors"] = {column: error for column, error in errors.items() if error is not None}
+        row["wrong"] = {
+            column: error for column, error in row["errors"].items() if not error <= 1 + 2 / terms.get(name, 1)
+        }
         rows.append(row)
         if row["wrong"]:
             continue
-        candidates |= {"NumPy": others[name]} if name in others else {}
         found = timing.interleaved(candidates, rounds, stretch=stretch, threads=threads)
         row["seconds"] = {column: result.median for column, result in found.items()}
+        row["rounds"] = {column: result.rounds for column, result in found.items()}
         row["disturbed"] = {column: result.disturbed for column, result in found.items()}
         row["c/numba"] = native.ratio(row["seconds"])
         if name != "transposition":
@@ -229,7 +241,7 @@ def table(rows: list[dict[str, Any]], columns: list[str]) -> str:
     """Every row: microseconds, GFLOP/s, share of the peak and of NumPy's time, for each kernel set."""
     headings = ["layer, batch, dtype", "product", "NumPy GFLOP/s"]
     for name in columns:
-        headings += [f"{name} us", "GFLOP/s", "of peak", "NumPy/"]
+        headings += [f"{name} us", "GFLOP/s", "of peak", "NumPy/", "K eps"]
     lines = []
     for row in rows:
         if row["wrong"]:
@@ -241,6 +253,7 @@ def table(rows: list[dict[str, Any]], columns: list[str]) -> str:
             seconds = row["seconds"].get(name)
             cells.append(output.number(seconds and seconds * 1e6) + timing.mark(row["disturbed"].get(name, 0)))
             cells += [output.number(speed.get(name)), output.percent(share.get(name)), output.number(ratio.get(name))]
+            cells.append(output.number(row.get("errors", {}).get(name), 2))
         lines.append([*cells, output.number(row["c/numba"])])
     return output.table([*headings, "c/numba"], lines)
 

@@ -3,30 +3,43 @@
     pytest --benchmark                     each benchmark in short, a few minutes
     pytest --benchmark --benchmark-full    all rows, all rounds, beside the peers that are installed
     pytest --benchmark -k adam             rows whose name contains the text
+    pytest --benchmark --benchmark-compare                 what changed since the last saved run that has the row
+    pytest --benchmark --fail-slower 1.2 --fail-less-accurate 2     exit code 1 where it changed by more
 
 A row (an operation in a cache, a network, an optimizer) is checked and measured once, its candidates in turns, by the
 functions of the module that its command `python -m bench....` uses. Each candidate is then a test of its own, which
 hands its rounds to pytest-benchmark: groups are rows, `extra_info` says how much faster than NumPy it is and how exact.
 A row whose answers are out of tolerance is not timed, and its candidates fail.
+
+Each run is saved as pytest-benchmark's JSON in .benchmarks/, by CPU, Python and commit; bench/tracking.py says how two
+runs are compared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+import re
+from collections.abc import Callable, Generator, Hashable, Sequence
 from statistics import median
 from typing import Any
 
 import pytest
 
-from bench import environment
+from bench import environment, tracking
 
 Row = dict[str, Any]
+
+DEFAULT_STORAGE = "file://./.benchmarks"  # pytest-benchmark's
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("fastnn")
     group.addoption("--benchmark", action="store_true", help="run the benchmarks in bench/ instead of the tests")
     group.addoption("--benchmark-full", action="store_true", help="with --benchmark: all rows, all rounds, all peers")
+    since = "more than FACTOR since the saved run (beside NumPy)"
+    group.addoption(
+        "--fail-slower", type=float, metavar="FACTOR", help=f"exit code 1 if a row became slower by {since}"
+    )
+    group.addoption("--fail-less-accurate", type=float, metavar="FACTOR", help=f"the same if an error grew by {since}")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -37,8 +50,50 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     environment.prepare()
     config.option.benchmark_skip = False
     config.option.benchmark_quiet = not config.option.benchmark_verbose  # the tables below say more
+    keep_runs(config)
     if config.args_source is pytest.Config.ArgsSource.TESTPATHS:
         config.args = [str(environment.ROOT / "bench")]
+
+
+COMPARED = pytest.StashKey[Any]()
+"""What --benchmark-compare was given: True or which run; None where nothing is compared."""
+CHANGES = pytest.StashKey[Any]()
+
+
+def keep_runs(config: pytest.Config) -> None:
+    """Every run is saved, by CPU; comparing is done here and not by pytest-benchmark, which compares times."""
+    from pytest_benchmark.utils import get_tag
+
+    option = config.option
+    gated = option.fail_slower is not None or option.fail_less_accurate is not None
+    config.stash[COMPARED] = option.benchmark_compare or (True if gated else None)
+    option.benchmark_compare = []
+    if not option.benchmark_save:
+        option.benchmark_autosave = get_tag()
+    if option.benchmark_storage == DEFAULT_STORAGE:
+        cpu = re.sub(r"[^\w.]+", "-", environment.cpu()["model"]).strip("-")
+        option.benchmark_storage = (config.rootpath / ".benchmarks" / cpu).as_uri()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # around pytest-benchmark's wrapper, which saves this run
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None]:
+    asked = session.config.stash.get(COMPARED, None)
+    if asked is not None:
+        found = session.config.stash[CHANGES] = compared(session.config, asked)
+        option = session.config.option
+        if tracking.too_slow(found, option.fail_slower) or tracking.too_inaccurate(found, option.fail_less_accurate):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    yield
+
+
+def compared(config: pytest.Config, asked: bool | str) -> list[tracking.Change]:
+    """This run's candidates beside those of all saved runs, or of those that are asked for."""
+    benchmarks = config._benchmarksession  # type: ignore[attr-defined]
+    now = {
+        (found.group, found.extra_info["candidate"]): found.extra_info
+        for found in benchmarks.benchmarks if "numpy_ratio" in found.extra_info
+    }  # fmt: skip
+    return tracking.changes(now, (run for _, run in benchmarks.storage.load(*([] if asked is True else [asked]))))
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -86,6 +141,29 @@ class Rows:
 Report = Callable[[Row, str, str], None]
 
 
+def facts(row: Row, candidate: str) -> dict[str, Any]:
+    """What `extra_info` says of a candidate beside its times: its speed beside NumPy's, its error and the unit of that,
+    the share of the machine that it reaches, where the row knows."""
+    numpy, own = row["rounds"]["NumPy"], row["rounds"][candidate]
+    found = {"numpy_ratio": median(numpy) / median(own), "numpy_ratio_of_best": min(numpy) / min(own)}
+    error = row.get("errors", {}).get(candidate)
+    if isinstance(error, dict):  # of several kinds
+        found |= {f"error of {kind}": value for kind, value in error.items()}
+        error = max((value for kind, value in error.items() if kind != "special"), default=None)
+    if error is not None:
+        found |= {"error": error, "unit": row["unit"]}
+    for what, name in SHARES.items():
+        if candidate in row.get(what, {}):
+            found[name] = row[what][candidate]
+    return found
+
+
+SHARES = {
+    "gigaflops": "GFLOP/s", "gflops": "GFLOP/s", "gigabytes_per_second": "GB/s", "fraction": "fraction of the machine",
+    "fraction_of_peak": "fraction of the machine", "resident": "resident_mib", "peak_memory": "peak_mib",
+}  # fmt: skip
+
+
 @pytest.fixture
 def report(benchmark: Any) -> Report:
     """Hands the rounds of one candidate of a row to pytest-benchmark: report(row, name of the row, candidate)."""
@@ -98,19 +176,31 @@ def report(benchmark: Any) -> Report:
             pytest.fail(f"{name}: answers out of tolerance: {row['wrong']}")
         rounds = row["rounds"][candidate]
         benchmark.extra_info["disturbed"] = row["disturbed"][candidate]
-        benchmark.extra_info["numpy_ratio"] = median(row["rounds"]["NumPy"]) / median(rounds)
-        if "errors" in row and candidate in row["errors"]:
-            benchmark.extra_info["error"] = row["errors"][candidate]
+        benchmark.extra_info |= facts(row, candidate)
         left = iter(rounds)
         benchmark.pedantic(lambda: CLOCK.pass_by(next(left)), rounds=len(rounds))
 
     return hand_over
 
 
-def pytest_terminal_summary(terminalreporter: Any) -> None:
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     from bench import timing
 
     for title, table in _TABLES.items():
         terminalreporter.section(title)
         terminalreporter.write_line(table())
         terminalreporter.write_line(timing.LEGEND)
+    if CHANGES in config.stash:
+        show_changes(terminalreporter, config)
+
+
+def show_changes(terminalreporter: Any, config: pytest.Config) -> None:
+    found = config.stash[CHANGES]
+    terminalreporter.section("beside the last saved run")
+    terminalreporter.write_line(tracking.table(found))
+    option = config.option
+    for change in tracking.too_slow(found, option.fail_slower):
+        terminalreporter.write_line(f"TOO SLOW: {', '.join(change.key)}: by a factor of {change.slower:.2f}")
+    for change in tracking.too_inaccurate(found, option.fail_less_accurate):
+        text = f"{change.before['error']:.3g} -> {change.now['error']:.3g} {change.now['unit']}"
+        terminalreporter.write_line(f"TOO INACCURATE: {', '.join(change.key)}: {text}")

@@ -8,11 +8,10 @@ from bench import kernels, native, suite
 from fastnn.kernels import OPERATIONS, backends
 
 SETS = native.kernel_sets()
-CACHES = tuple(kernels.budgets())
 ROWS = [
     (entry.name, dtype, cache)
     for entry in OPERATIONS.values() if all(backends.can_run(name, entry) for name in SETS)
-    for dtype in entry.dtypes for cache in CACHES
+    for dtype, cache in kernels.rows_of(entry)
 ]  # fmt: skip
 
 
@@ -20,12 +19,17 @@ def measure(name: str, dtype: str, cache: str, full: bool) -> suite.Row:
     return kernels.measure(SETS, OPERATIONS[name], dtype, cache, kernels.budgets()[cache], not full)
 
 
-MEASURED = suite.Rows("operations", measure, lambda rows: kernels.table(list(rows), SETS))
+MEASURED = suite.Rows("operations", measure, lambda rows: f"{kernels.table(list(rows), SETS)}\n\n{kernels.LEGEND}")
 
 
 @pytest.mark.benchmark(timer=suite.CLOCK)
-@pytest.mark.parametrize("candidate", ["NumPy", *SETS])
+@pytest.mark.parametrize("candidate", ["NumPy", kernels.BY_HAND, *SETS])
 @pytest.mark.parametrize(("name", "dtype", "cache"), ROWS)
 def test_operation(name: str, dtype: str, cache: str, candidate: str, report: suite.Report, request: Any) -> None:
-    row = MEASURED.row(name, dtype, cache, request.config.option.benchmark_full)
+    full = request.config.option.benchmark_full
+    if cache == "memory" and not full:
+        pytest.skip("with --benchmark-full")
+    row = MEASURED.row(name, dtype, cache, full)
+    if not row["wrong"] and candidate not in row["rounds"]:
+        pytest.skip(f"{name} has no form in {candidate}")
     report(row, f"{name}, {dtype}, {cache}", candidate)
