@@ -4,6 +4,7 @@ import copy
 import json
 import pickle
 
+import cases
 import numpy as np
 import pytest
 
@@ -426,3 +427,25 @@ def test_files_that_do_not_fit_are_refused(tmp_path, what, message):
     with pytest.raises(ModelFileError, match=message) as caught:
         load(path)
     assert str(caught.value).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize("backend", ["reference", *cases.COMPILED])
+def test_small_predictions_have_the_bits_of_large_ones_however_many_rows_come_in_turn(backend: str) -> None:
+    model = Sequential([Dense(5), Dense(3)], inputs=4, seed=0)
+    X = np.random.default_rng(0).standard_normal((5000, 4)).astype(np.float32)
+    whole = model.predict(X, backend=backend)  # too large to be copied to a pass that is ready
+    first = model.predict(X[:7], backend=backend)
+    for rows in (1, 16, 17, 7, 64, 65, 2, 3, 4, 5, 6, 8, 9, 10, 512, 7, 1):  # more than are kept, and some again
+        np.testing.assert_allclose(model.predict(X[:rows], backend=backend), whole[:rows], rtol=2e-5, atol=1e-6)
+    again = model.predict(X[:7], backend=backend)
+    assert first.tobytes() == again.tobytes()
+    assert not np.shares_memory(first, again)
+    assert np.array_equal(first, again)
+
+
+def test_small_predictions_follow_the_weights() -> None:
+    model = Sequential([Dense(3)], inputs=2, seed=0)
+    X = np.ones((1, 2), np.float32)
+    before = model.predict(X)
+    model.set_weights([2 * weight for weight in model.get_weights()])
+    np.testing.assert_array_equal(model.predict(X), 2 * before)

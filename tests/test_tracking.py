@@ -9,11 +9,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from test_suite import run_pytest
+from test_suite import run_pytest  # noqa: E402
 
-from bench import kernels, tracking
-from bench.baselines import numpy_operations
-from fastnn.kernels import OPERATIONS
+from bench import kernels, tracking  # noqa: E402
+from bench.baselines import numpy_operations  # noqa: E402
+from fastnn.kernels import OPERATIONS  # noqa: E402
 
 KEY = ("a row", "c")
 
@@ -82,7 +82,8 @@ MEASURED = suite.Rows("fakes", measure, lambda rows: f"{len(rows)} row")
 def test_fake(candidate, report):
     report(MEASURED.row("fake"), "fake", candidate)
 """
-GATE = ("--benchmark", "--fail-slower", "1.5", "--fail-less-accurate", "2", "test_fakes.py")
+# No busy machine makes one of two that take turns slower by a factor of ten; the sleep does by one of fifty.
+GATE = ("--benchmark", "--fail-slower", "10", "--fail-less-accurate", "2", "test_fakes.py")
 
 
 def test_the_gate_closes_for_a_kernel_that_sleeps_or_is_less_exact(
