@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 # Rows a pass can take: a plan for each, rather than one for every number of rows that comes along.
 _CAPACITIES = (16, 64, 512)
-# Inputs of so many bytes are copied to where a pass for their number of rows has been made ready: making one ready takes
-# longer than running it. So many such passes are kept, those used last.
+# Inputs of so many bytes are copied to where a pass for their number of rows has been made ready: making one ready
+# takes longer than running it. So many such passes are kept, those used last.
 _SMALL, _KEPT = 1 << 16, 8
 
 

@@ -64,14 +64,19 @@ def test_rounds_reach_pytest_benchmark_as_measured_and_wrong_answers_fail(tmp_pa
 @pytest.mark.slow
 def test_an_operation_is_measured_in_every_kernel_set(tmp_path: Path) -> None:
     path = tmp_path / "found.json"
-    code, output = run_pytest(ROOT, "--benchmark", f"--benchmark-json={path}", "-k", "sgd_update and float32 and L1")
+    storage = f"--benchmark-storage={(tmp_path / 'runs').as_uri()}"
+    selected = ("-k", "sgd_update and float32 and L1")
+    code, output = run_pytest(ROOT, "--benchmark", f"--benchmark-json={path}", storage, *selected)
     assert code == 0, output
     found = saved(path)
-    assert found.keys() == {f"sgd_update, float32, L1: {name}" for name in ("NumPy", *cases.COMPILED)}
+    candidates = ("NumPy", "NumPy by hand", *cases.COMPILED)
+    assert found.keys() == {f"sgd_update, float32, L1: {name}" for name in candidates}
     numpy = statistics.median(found["sgd_update, float32, L1: NumPy"]["stats"]["data"])
     for name in cases.COMPILED:
         entry = found[f"sgd_update, float32, L1: {name}"]
         assert 0 <= entry["extra_info"]["error"] <= 1
+        assert entry["extra_info"]["unit"] == "ulp"
+        assert entry["extra_info"]["fraction of the machine"] > 0
         ratio = numpy / statistics.median(entry["stats"]["data"])
         assert entry["extra_info"]["numpy_ratio"] == pytest.approx(ratio)
     assert "operations" in output
