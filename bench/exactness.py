@@ -1,9 +1,10 @@
 """How exact an operation's answer is, beside the judge of the tests (its reference in wider arithmetic): in ulp, in
 K eps or in tolerances, whichever fits the operation.
 
-    ulp          of the result: operations that go number by number, all of whose arrays have the same axes
-    K eps        of the sum of the magnitudes of the K terms: products
-    tolerances   of tests/tolerances.py: all others, whose sums are of many kinds
+    ulp          operations that go number by number: of the result; of the larger one of before and after, where the
+                 result is an update
+    K eps        products: of the sum of the magnitudes of the K terms
+    tolerances   of tests/tolerances.py: all others, whose sums are of many kinds or whose results may cancel
 """
 
 from __future__ import annotations
@@ -65,19 +66,29 @@ def error_of(entry: Operation, given: Mapping[str, Any], judged: tolerances.Outc
     if is_product(entry):
         count = terms(entry, given)  # a tolerance is (K + 2) eps / 2 of the same sum
         return Error(excess * (count + 2) / (2 * count), "K eps", excess)
-    axes = {array.axes for array in entry.arrays if array.type(judged.dtype).kind == "f"}
-    if len(axes) == 1 and not any(array.type(judged.dtype).kind != "f" for array in entry.arrays):
-        return Error(max(_ulps(given[name], judged.after[name]) for name in names), "ulp", excess)
-    return Error(excess, "tolerances", excess)
+    if not _goes_by_number(entry):
+        return Error(excess, "tolerances", excess)
+    sizes = {array.name: np.abs(judged.after[array.name]) for array in entry.arrays if array.access != "reads"}
+    for array in entry.arrays:
+        if array.access == "updates":
+            sizes[array.name] = judged.largest(array.name)
+    return Error(max(_ulps(given[name], judged.after[name], sizes[name]) for name in names), "ulp", excess)
+
+
+def _goes_by_number(entry: Operation) -> bool:
+    """Whether all arrays are of numbers along the same axes, and results are updates or keep within some ulp."""
+    same = len({array.axes for array in entry.arrays}) == 1 and all(array.dtype is None for array in entry.arrays)
+    updates = any(array.access == "updates" for array in entry.arrays)
+    return same and (updates or not tolerances.has_bound(entry.name))
 
 
 def _sizes(entry: Operation) -> list[str]:
     return [size for size in entry.sizes if size != "R"]
 
 
-def _ulps(got: Array, expected: Array) -> float:
-    """The largest distance in units in the last place of the expected result; of numbers that are finite in both."""
+def _ulps(got: Array, expected: Array, size: Array) -> float:
+    """The largest distance in units in the last place of numbers of that size; of numbers that are finite in both."""
     with np.errstate(all="ignore"):
-        spacing = np.spacing(np.abs(expected).astype(got.dtype)).astype(expected.dtype)
+        spacing = np.spacing(size.astype(got.dtype)).astype(expected.dtype)
         error = np.where(np.isfinite(got) & np.isfinite(spacing), np.abs(got - expected) / spacing, 0)
     return float(error.max(initial=0.0))

@@ -4,12 +4,14 @@
     python -m bench.steps --quick         fewer rounds
     python -m bench.steps -k 64-128       rows by a part of their name, or by group: table, odd, width, large, bf16
     python -m bench.steps --no-peers      only NumPy and fastnn
+    python -m bench.steps --compiled      PyTorch's compiled step too: takes half a minute more for each row
     python -m bench.steps --threads 2     networks with products of 10 MFLOP and more, and the full batch, on two cores
 
 Every candidate starts from the same weights and walks the rows in the same order. Before anything is timed, each must
 reproduce the losses of the NumPy baseline over 20 steps in float64 (dropout off) and in the row's own dtype; a row
-whose answers disagree is not timed and makes the run fail. Then the candidates take turns in one process, all with the
-same number of threads.
+whose answers disagree is not timed and makes the run fail. How far each has drifted from float64 after 20 and after 300
+steps stands in the row (bench/agreement.py). Then the candidates take turns in one process, all with the same number of
+threads.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench import environment
@@ -30,30 +32,18 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from bench import machine, native, output, timing
-from bench.networks import NETWORKS, Network, Problem, problem
+from bench import agreement, machine, native, output, timing
+from bench.agreement import TOLERANCE as TOLERANCE
+from bench.agreement import Candidate, Maker
+from bench.networks import NETWORKS, Network, problem
 from fastnn.kernels import OPERATIONS, backends
 
-CHECKED_STEPS = 20
-# Largest relative difference of a loss from NumPy's over those steps. In float32 Adam turns the sign of a gradient near
-# zero into a whole step; scikit-learn adds eps elsewhere. The float64 bound is the one that finds mistakes.
-TOLERANCE = {"float64": 1e-11, "float32": 2e-3}
-SKLEARN_TOLERANCE = {"float64": 2e-3, "float32": 3e-2}
-BF16_TOLERANCE = 1e-2
-DROPOUT_TOLERANCE = 0.15  # masks are drawn differently by everyone
 
+def makers(network: Network, sets: list[str], threads: int, peers: bool, compiled: bool = False) -> dict[str, Maker]:
+    """What takes part in a row, by column name: NumPy, the judge, first; then fastnn's kernel sets.
 
-class Candidate(Protocol):
-    chunk: int
-
-    def run(self, order: np.ndarray) -> np.ndarray: ...
-
-
-Maker = Callable[[Problem], Candidate]
-
-
-def makers(network: Network, sets: list[str], threads: int, peers: bool) -> dict[str, Maker]:
-    """What takes part in a row, by column name: NumPy, the judge, first; then fastnn's kernel sets."""
+    compiled   PyTorch's compiled step is among the peers, where there is a C++ compiler
+    """
     from bench.baselines.fastnn_mlp import FastnnMLP
     from bench.baselines.numpy_mlp import NumpyMLP
 
@@ -72,48 +62,18 @@ def makers(network: Network, sets: list[str], threads: int, peers: bool) -> dict
         if sklearn_mlp.supports(network):
             found["sklearn"] = sklearn_mlp.SklearnMLP
     if importlib.util.find_spec("torch"):
-        from bench.baselines.torch_mlp import TorchMLP
+        from bench.baselines import torch_mlp
 
-        found["torch"] = partial(TorchMLP, fused=False)
-        found["torch fused"] = partial(TorchMLP, fused=True)
+        found["torch"] = partial(torch_mlp.TorchMLP, fused=False)
+        found["torch fused"] = partial(torch_mlp.TorchMLP, fused=True)
+        if compiled and torch_mlp.can_compile():
+            found["torch compiled"] = torch_mlp.TorchCompiledMLP
     if importlib.util.find_spec("jax"):
         from bench.baselines.jax_mlp import JaxMLP
 
         found["JAX jit"] = partial(JaxMLP, scan=False)
         found["JAX scan"] = partial(JaxMLP, scan=True)
     return found
-
-
-def losses_of(candidate: Candidate, order: np.ndarray) -> np.ndarray:
-    """The first losses of a candidate; one that may only run whole chunks runs them, or has a check of its own."""
-    if hasattr(candidate, "check"):
-        return np.asarray(candidate.check(order[:CHECKED_STEPS]))
-    return candidate.run(order[: -(-CHECKED_STEPS // candidate.chunk) * candidate.chunk])[:CHECKED_STEPS]
-
-
-def disagreements(data: Problem, made: dict[str, Maker]) -> dict[str, float]:
-    """Largest relative difference from NumPy's losses, by candidate, for those that exceed their tolerance."""
-    wrong = {}
-    for dtype in dict.fromkeys(("float64", data.network.dtype)):
-        plain = data.in_dtype(dtype).without_dropout()
-        order = plain.order(1024)
-        expected = losses_of(made["NumPy"](plain), order)
-        for name, make in made.items():
-            lower = name.endswith("bf16")
-            if lower and dtype == "float64":
-                continue  # there is no such thing
-            difference = float(np.abs(losses_of(make(plain), order) / expected - 1).max())
-            bound = BF16_TOLERANCE if lower else (SKLEARN_TOLERANCE if name == "sklearn" else TOLERANCE)[dtype]
-            if not difference <= bound:  # also true for NaN
-                wrong[f"{name} {dtype}"] = difference
-    if data.network.dropout and not wrong:
-        order = data.order(1024)
-        expected = losses_of(made["NumPy"](data), order).mean()
-        for name, make in made.items():
-            difference = float(abs(losses_of(make(data), order).mean() / expected - 1))
-            if not difference <= DROPOUT_TOLERANCE:
-                wrong[f"{name} with dropout"] = difference
-    return wrong
 
 
 def timed(candidate: Candidate, order: np.ndarray) -> Callable[[int], None]:
@@ -138,14 +98,17 @@ def floor(network: Network, threads: int) -> dict[str, float]:
     return {"peak": peak, "footprint": streams * vector, "bandwidth": bandwidth, "floor": seconds}
 
 
-def measure(network: Network, rounds: int, sets: list[str], threads: int, peers: bool) -> dict[str, Any]:
+def measure(
+    network: Network, rounds: int, sets: list[str], threads: int, peers: bool, compiled: bool = False
+) -> dict[str, Any]:
     """Check and time one row."""
     data = problem(network)
-    made = makers(network, sets, threads, peers)
+    made = makers(network, sets, threads, peers, compiled)
     row: dict[str, Any] = {"name": network.name, "group": network.group, "flops": network.flops, "backend": sets[-1]}
-    row["wrong"] = disagreements(data, made)
+    row["wrong"] = agreement.disagreements(data, made)
     if row["wrong"]:
         return row
+    row["loss_difference"] = agreement.loss_differences(data, made)
     candidates = {name: make(data) for name, make in made.items()}
     orders = dict.fromkeys(candidates, data)
     if network.neighbour is not None:
@@ -204,7 +167,7 @@ def missed(row: dict[str, Any]) -> list[str]:
     return broken
 
 
-PEERS = ("NumPy", "sklearn", "torch", "torch fused", "JAX jit", "JAX scan")
+PEERS = ("NumPy", "sklearn", "torch", "torch fused", "torch compiled", "JAX jit", "JAX scan")
 LABELS = {
     "fraction_of_peak": "of peak", "fraction_of_floor": "of floor", "numpy_ratio": "NumPy/", "jax_ratio": "JAX scan/",
     "over_neighbour": "/even", "speedup": "1 thread/", "bf16_speedup": "/bf16",
@@ -228,7 +191,7 @@ def table(rows: list[dict[str, Any]], sets: list[str]) -> str:
     reached = [what for what in LABELS if any(what in row["fastnn"][name] for row in measured for name in sets)]
     headings = ["network, batch (us per step)", *peers, *sets, "floor"]
     headings += [heading(what, name) for what in reached for name in sets]
-    headings += ["c/numba", ""]
+    headings += ["c/numba", *(f"loss after {agreement.LONG_STEPS} {name}" for name in sets), ""]
     lines = []
     for row in rows:
         if row["wrong"]:
@@ -243,8 +206,11 @@ def table(rows: list[dict[str, Any]], sets: list[str]) -> str:
         for what in reached:
             form = output.percent if what.startswith("fraction") else output.number
             cells += [form(row["fastnn"][name].get(what)) for name in sets]
+        cells.append(output.number(row["c/numba"]))
+        late = [row["loss_difference"][name][str(agreement.LONG_STEPS)] for name in sets]
+        cells += ["-" if difference is None else f"{difference:.1e}" for difference in late]
         broken = ", ".join(missed(row))
-        lines.append([*cells, output.number(row["c/numba"]), f"missed: {broken}" if broken else ""])
+        lines.append([*cells, f"missed: {broken}" if broken else ""])
     return output.table(headings, lines)
 
 
@@ -263,6 +229,7 @@ def main() -> int:
     native.add_option(parser)
     parser.add_argument("--threads", type=int, default=1, help="threads of a step; 2: only networks with work for them")
     parser.add_argument("--no-peers", action="store_true", help="only NumPy and fastnn")
+    parser.add_argument("--compiled", action="store_true", help="PyTorch's compiled step too, with a C++ compiler")
     parser.add_argument("--save", action="store_true", help="write the JSON also for --quick or -k")
     arguments = parser.parse_args()
 
@@ -278,8 +245,9 @@ def main() -> int:
     rows = []
     for number, network in enumerate(networks, 1):
         print(f"[{number}/{len(networks)}] {network.name}", file=sys.stderr, flush=True)
-        rows.append(measure(network, 5 if arguments.quick else 15, sets, threads, not arguments.no_peers))
-    print(f"\n{table(rows, sets)}\n\n{LEGEND}\n{timing.LEGEND}")
+        rounds, peers = 5 if arguments.quick else 15, not arguments.no_peers
+        rows.append(measure(network, rounds, sets, threads, peers, arguments.compiled))
+    print(f"\n{table(rows, sets)}\n\n{LEGEND}\n{agreement.LEGEND}\n{timing.LEGEND}")
     if arguments.save or not (arguments.quick or arguments.k):
         name = "steps" if threads == 1 else f"steps_{threads}_threads"
         saved = output.save(name, header, {"peaks": peaks, "sets": sets, "rows": rows})

@@ -161,6 +161,7 @@ def facts(row: Row, candidate: str) -> dict[str, Any]:
 SHARES = {
     "gigaflops": "GFLOP/s", "gflops": "GFLOP/s", "gigabytes_per_second": "GB/s", "fraction": "fraction of the machine",
     "fraction_of_peak": "fraction of the machine", "resident": "resident_mib", "peak_memory": "peak_mib",
+    "loss_after_300": "loss difference after 300 steps",
 }  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bench import native, steps, suite
+from bench import agreement, native, steps, suite
 from bench.networks import NETWORKS
 
 SETS = native.kernel_sets()
@@ -13,10 +13,19 @@ SHORT = [name for name, network in BY_NAME.items() if network.group == "table"]
 
 
 def measure(name: str, full: bool) -> suite.Row:
-    return steps.measure(BY_NAME[name], 15 if full else 5, SETS, threads=1, peers=full)
+    row = steps.measure(BY_NAME[name], 15 if full else 5, SETS, threads=1, peers=full, compiled=full)
+    if not row["wrong"]:
+        differences = row["loss_difference"]
+        row |= {"unit": "of the loss", "errors": {column: found["20"] for column, found in differences.items()}}
+        row["loss_after_300"] = {column: found["300"] for column, found in differences.items()}
+        row["gigaflops"] = {column: row["flops"] / seconds * 1e-9 for column, seconds in row["seconds"].items()}
+        row["fraction"] = {column: row["fastnn"][column]["fraction_of_floor"] for column in SETS}
+    return row
 
 
-MEASURED = suite.Rows("training steps", measure, lambda rows: f"{steps.table(list(rows), SETS)}\n\n{steps.LEGEND}")
+MEASURED = suite.Rows(
+    "training steps", measure, lambda rows: f"{steps.table(list(rows), SETS)}\n\n{steps.LEGEND}\n{agreement.LEGEND}"
+)
 
 
 @pytest.mark.benchmark(timer=suite.CLOCK)

@@ -65,6 +65,11 @@ def bound_of(*operations: str) -> Callable[[Bound], Bound]:
     return enter
 
 
+def has_bound(operation: str) -> bool:
+    """Whether an operation has a tolerance of its own, and not DEFAULT ulp of its result."""
+    return operation in _BOUNDS
+
+
 def allowed(operation: str, array: str, outcome: Outcome) -> Array:
     """The largest error of each element of an array that an operation has written."""
     bounds = _BOUNDS[operation](outcome) if operation in _BOUNDS else {}
