@@ -18,7 +18,7 @@ runs are compared.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Hashable, Sequence
+from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -153,8 +153,9 @@ def facts(row: Row, candidate: str) -> dict[str, Any]:
     if error is not None:
         found |= {"error": error, "unit": row["unit"]}
     for what, name in SHARES.items():
-        if candidate in row.get(what, {}):
-            found[name] = row[what][candidate]
+        known = row.get(what)
+        if isinstance(known, Mapping) and candidate in known:
+            found[name] = known[candidate]
     return found
 
 

@@ -8,7 +8,7 @@ import pytest
 from bench import native, products, suite
 
 SETS = native.kernel_sets()
-SHORT_BATCHES = (1, 32, 128)
+SHORT_BATCHES = (1, 128)
 ROWS = [(*layer, batch, dtype) for layer, batch in products.selected("", None, False, 1) for dtype in products.DTYPES]
 PRODUCTS = tuple(name for name in products.PRODUCTS if name != "layer")
 
