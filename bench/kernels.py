@@ -18,6 +18,7 @@ array once, twice if it is updated; products read theirs more often than that.
 from __future__ import annotations
 
 import argparse
+import bisect
 import math
 import sys
 from collections.abc import Callable, Mapping
@@ -93,9 +94,11 @@ def bytes_at(array: ArrayOperand, length: int, dtype: str) -> int:
 def axis_length(entry: Operation, dtype: str, budget: float) -> int:
     """The length of every axis with which an operation's arrays just fit: whole vectors, but no multiple of 128, whose
     rows would fall into few sets of the caches where nobody pads them, as in the arrays that NumPy gets."""
-    length = 16
-    while sum(bytes_at(array, length + 16, dtype) for array in entry.arrays) <= budget:
-        length += 16
+
+    def bytes_of_all(vectors: int) -> int:
+        return sum(bytes_at(array, 16 * vectors, dtype) for array in entry.arrays)
+
+    length = 16 * max(1, bisect.bisect_right(range(1, 2**40), budget, key=bytes_of_all))
     return length if length % 128 else length - 16
 
 

@@ -20,6 +20,7 @@ Info = Mapping[str, Any]
 
 FLOORS = {"ulp": 0.5, "K eps": 0.01, "tolerances": 0.01, "eps": 1.0, "of the loss": 1e-5}
 """By unit (bench/exactness.py): errors below are not told apart."""
+OWN = ("numba", "c", "ops")  # how the columns of fastnn begin, before a comma
 NOTICED = 1.05  # factors from which the table shows a row
 
 
@@ -46,6 +47,11 @@ class Change:
         return float(max(self.now["error"], least) / max(self.before["error"], least))
 
     @property
+    def is_own(self) -> bool:
+        """Whether the candidate is fastnn: what became of NumPy or torch is no regression here."""
+        return self.key[1].split(",")[0] in OWN
+
+    @property
     def disturbed(self) -> bool:
         """Whether something else ran beside it in one of the runs: its time then says little."""
         return any(timing.mark(info.get("disturbed", 0.0)) for info in (self.before, self.now))
@@ -70,8 +76,8 @@ def changes(now: Mapping[Key, Info], runs: Iterable[Mapping[str, Any]]) -> list[
 
 
 def too_slow(found: Sequence[Change], factor: float | None) -> list[Change]:
-    """Those that became slower by more than the factor and were not disturbed; NumPy is what all are measured by."""
-    return [] if factor is None else [c for c in found if not c.disturbed and c.slower > factor]
+    """Those of fastnn's candidates that became slower by more than the factor and were not disturbed."""
+    return [] if factor is None else [c for c in found if c.is_own and not c.disturbed and c.slower > factor]
 
 
 def too_inaccurate(found: Sequence[Change], factor: float | None) -> list[Change]:
