@@ -3,6 +3,7 @@
     python -m bench.kernels             every operation, float32 and float64, arrays in L1, L2, L3 and in none of them
     python -m bench.kernels --quick     fewer and shorter rounds, nothing beyond L3
     python -m bench.kernels -k dense    only operations whose name contains the text
+    python -m bench.kernels --caches L1 L2 L3     without arrays beyond all caches, which take a quarter of an hour
 
 Operations are found in the table, their arguments come from tests/cases.py. Before a kernel is timed, its answer is
 compared with the judge of the tests (the reference in wider arithmetic, tests/tolerances.py); one that is out of
@@ -156,7 +157,7 @@ def measure(sets: list[str], entry: Operation, dtype: str, cache: str, budget: f
     row["wrong"] = {name: error.tolerances for name, error in errors.items() if not error.tolerances <= most}
     if row["wrong"]:
         return row
-    rounds, stretch = (3, 0.004) if quick else (9, 0.01)
+    rounds, stretch = (3, 0.004) if quick or cache == "memory" else (9, 0.01)
     runs = {name: run for name, (run, _) in candidates.items()}
     found = timing.interleaved(runs, rounds, stretch=stretch)
     row["elements"] = max(arguments[name].size for name in exactness.written(entry))
@@ -216,6 +217,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="3 short rounds instead of 9")
     parser.add_argument("-k", default="", metavar="TEXT", help="only operations whose name contains this")
+    parser.add_argument(
+        "--caches", nargs="+", metavar="CACHE", choices=list(budgets()), help="only arrays of that size"
+    )
     native.add_option(parser)
     parser.add_argument("--save", action="store_true", help="write the JSON also for --quick or -k")
     arguments = parser.parse_args()
@@ -231,11 +235,11 @@ def main() -> int:
     for number, entry in enumerate(entries, 1):
         print(f"[{number}/{len(entries)}] {entry.name}", file=sys.stderr, flush=True)
         for dtype, cache in rows_of(entry):
-            if cache != "memory" or not arguments.quick:
+            if cache in (arguments.caches or [name for name in budgets() if name != "memory" or not arguments.quick]):
                 rows.append(measure(sets, entry, dtype, cache, budgets()[cache], arguments.quick))
     print("\n" + table(rows, sets))
     print(f"\n{LEGEND}\n{timing.LEGEND}")
-    if arguments.save or not (arguments.quick or arguments.k):
+    if arguments.save or not (arguments.quick or arguments.k or arguments.caches):
         saved = output.save("kernels", header, {"sets": sets, "rows": rows})
         print(f"saved {saved.relative_to(environment.ROOT)}")
     return 1 if any(row["wrong"] for row in rows) else 0
