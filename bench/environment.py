@@ -21,6 +21,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 REMOVED = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "PYTHONDONTWRITEBYTECODE")
+_CORES = "FASTNN_BENCH_CORES"  # those that the process was started with, before `prepare` kept it to some of them
 _NOTE = "FASTNN_BENCH_REMOVED"  # tells the executed-again process what its parent removed
 _THREADS = (
     "OPENBLAS_NUM_THREADS",
@@ -55,10 +56,11 @@ def prepare(threads: int = 1, pin: bool = True) -> None:
     pin   keep the process on as many cores as it has threads. XLA runs independent operations side by side whatever its
           flags say: without this, JAX's step of 784-1024-1024-10 takes 4.3 ms instead of 7.6, on two cores.
     """
+    started_with = all_cores()
     if pin:
         keep_to(set(cores()[-threads:]))
     found = [f"{name}={os.environ[name]}" for name in REMOVED if name in os.environ]
-    target = clean(threads)
+    target = clean(threads) | {_CORES: ",".join(map(str, started_with))}
     if found:
         target[_NOTE] = ", ".join(found)
     if target != dict(os.environ):
@@ -69,6 +71,12 @@ def prepare(threads: int = 1, pin: bool = True) -> None:
 def cores() -> list[int]:
     """The cores that the calling thread may use, as far as the system tells."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+
+
+def all_cores() -> list[int]:
+    """The cores that the process could use when it was started."""
+    noted = os.environ.get(_CORES)
+    return [int(core) for core in noted.split(",")] if noted else cores()
 
 
 def keep_to(some: set[int]) -> None:

@@ -221,7 +221,7 @@ def main() -> int:
         "--caches", nargs="+", metavar="CACHE", choices=list(budgets()), help="only arrays of that size"
     )
     native.add_option(parser)
-    parser.add_argument("--save", action="store_true", help="write the JSON also for --quick or -k")
+    parser.add_argument("--save", action="store_true", help="write the JSON also for a selection")
     arguments = parser.parse_args()
 
     entries = [entry for name, entry in OPERATIONS.items() if arguments.k.lower() in name.lower()]

@@ -16,7 +16,7 @@ import argparse
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +169,26 @@ def measure(repeats: int, threads: int = 1) -> dict[str, Any]:
     }
 
 
+def table(cores: Mapping[int, Mapping[str, Any]], call: float) -> str:
+    """What `measure` found for each number of cores, and the nanoseconds of a call, as text."""
+    first, rows = next(iter(cores.values())), []
+    for dtype, peaks in first["peaks"].items():
+        for width in peaks:
+            label = f"FMA peak, {dtype}, {width}-byte vectors, GFLOP/s"
+            rows.append([label, *(output.number(found["peaks"][dtype][width]) for found in cores.values())])
+    for what in ("read", "update"):
+        for level, size in footprints().items():
+            label = f"{what}, {level} ({size >> 10:,} KiB), GB/s"
+            rows.append([label, *(output.number(found[what][level]) for found in cores.values())])
+    headings = ["", *(f"{count} core{'s' if count > 1 else ''}" for count in cores)]
+    return f"{output.table(headings, rows)}\n\nan empty native call from Python: {call:.0f} ns"
+
+
+def summary() -> str:
+    """The same of one core, measured in a few seconds."""
+    return table({1: measure(3)}, call_nanoseconds(3))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="5 repeats instead of 25")
@@ -179,17 +199,7 @@ def main() -> int:
     repeats, usable = 5 if arguments.quick else 25, environment.cpu()["usable"]
     cores = {threads: measure(repeats, threads) for threads in (1, 2) if threads <= usable}
     call = call_nanoseconds(repeats)
-    rows = []
-    for dtype, peaks in cores[1]["peaks"].items():
-        for width in peaks:
-            label = f"FMA peak, {dtype}, {width}-byte vectors, GFLOP/s"
-            rows.append([label, *(output.number(found["peaks"][dtype][width]) for found in cores.values())])
-    for what in ("read", "update"):
-        for level, size in footprints().items():
-            label = f"{what}, {level} ({size >> 10:,} KiB), GB/s"
-            rows.append([label, *(output.number(found[what][level]) for found in cores.values())])
-    print("\n" + output.table(["", "1 core", "2 cores"][: len(cores) + 1], rows))
-    print(f"\nan empty native call from Python: {call:.0f} ns")
+    print("\n" + table(cores, call))
     if arguments.save or not arguments.quick:
         payload = {"footprints": footprints(), "cores": {str(n): found for n, found in cores.items()}, "call": call}
         print(f"saved {output.save('machine', header, payload).relative_to(environment.ROOT)}")

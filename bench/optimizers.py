@@ -236,6 +236,7 @@ def measure(name: str, size: int, sets: list[str], peers: bool, rounds: int) -> 
     row["disturbed"] = {column: result.disturbed for column, result in found.items()}
     row["rounds"] = {column: result.rounds for column, result in found.items()}
     row["possible"] = row["nanoseconds"].pop("possible")
+    row["gigabytes_per_second"] = {column: row["bytes"] / time for column, time in row["nanoseconds"].items()}
     row["fraction"] = {column: row["possible"] / row["nanoseconds"][column] for column in sets}
     return row | {"c/numba": native.ratio(row["nanoseconds"])}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from bench import environment, output, pictures, products, readme, steps
+from bench import agreement, environment, kernels, output, pictures, products, readme, steps
 
 PAGE = environment.ROOT / "docs" / "performance.md"
 TITLE = """# Performance
@@ -26,6 +26,11 @@ percent, number = output.percent, output.number
 def microseconds(seconds: float | None) -> str:
     """Seconds as microseconds with three digits."""
     return number(None if seconds is None else seconds * 1e6)
+
+
+def exponent(value: float | None) -> str:
+    """A small number with two digits; "-" for None."""
+    return "-" if value is None else f"{value:.1e}"
 
 
 def about(result: Result) -> str:
@@ -76,6 +81,8 @@ def steps_section(result: Result) -> str:
         reached = [what for what in steps.LABELS if any(what in row["fastnn"][name] for row in rows for name in sets)]
         headings = ["network, batch (us per step)", *peers, *sets, "floor"]
         headings += [steps.heading(what, name) for what in reached for name in sets] + ["c/numba"]
+        drifts = [name for name in sets if any("loss_difference" in row for row in rows)]
+        headings += [f"loss after 300 {name}" for name in drifts]
         lines = []
         for row in rows:
             cells = [row["name"], *(microseconds(row["seconds"].get(name)) for name in (*peers, *sets))]
@@ -83,9 +90,12 @@ def steps_section(result: Result) -> str:
             for what in reached:
                 form = percent if what.startswith("fraction") else number
                 cells += [form(row["fastnn"][name].get(what)) for name in sets]
-            lines.append([*cells, number(row["c/numba"])])
+            cells.append(number(row["c/numba"]))
+            drift = row.get("loss_difference", {})
+            lines.append([*cells, *(exponent(drift.get(name, {}).get("300")) for name in drifts)])
         parts.append(f"### {title}\n\n{output.markdown(headings, lines)}")
-    return "\n\n".join([*parts, steps.LEGEND.replace("\n", " ")])
+    legend = f"{steps.LEGEND}; {agreement.LEGEND}".replace("\n", " ")
+    return "\n\n".join([*parts, legend])
 
 
 def products_section(result: Result) -> str:
@@ -150,11 +160,28 @@ def kernels_section(result: Result) -> str:
     for row in result["rows"]:
         if row["wrong"]:
             continue
-        cells = [f"{row['name']}, {row['dtype']}, {row['cache']}", number(row["nanoseconds"]["NumPy"])]
+        times = row["nanoseconds"]
+        cells = [
+            f"{row['name']}, {row['dtype']}, {row['cache']}",
+            *map(number, (times["NumPy"], times.get(kernels.BY_HAND))),
+        ]
         for name in sets:
-            cells += [number(row["nanoseconds"][name]), number(row["gigabytes_per_second"][name])]
-        lines.append([*cells, number(row["c/numba"])])
-    return output.markdown(["ns per element", "NumPy", *pairs(sets, "", "GB/s"), "c/numba"], lines)
+            speed = row["gigabytes_per_second"][name] if "gigaflops" not in row else row["gigaflops"][name]
+            cells += [number(times[name]), number(speed), percent(row.get("fraction", {}).get(name))]
+            cells.append(number(row["errors"][name], 2))
+        lines.append([*cells, row.get("unit", "tolerances"), number(row["c/numba"])])
+    headings = [
+        "ns per element",
+        "NumPy",
+        kernels.BY_HAND,
+        *pairs(sets, "", "GB/s or GFLOP/s", "reached", "error"),
+        "in",
+        "c/numba",
+    ]
+    text = output.markdown(headings, lines)
+    return (
+        f"Reached: of the FMA peak by products, of a loop that only reads and writes as much by all others.\n\n{text}"
+    )
 
 
 def optimizers_section(result: Result) -> str:
@@ -197,6 +224,31 @@ def startup_section(result: Result) -> str:
     return f"{text}\n\n`import fastnn` takes {result['import over empty']:.3f} s over an empty interpreter."
 
 
+def inference_section(result: Result) -> str:
+    """Predictions by network and batch."""
+    sets, rows = result["sets"], [row for row in result["rows"] if not row["wrong"]]
+    columns = list(dict.fromkeys(name for row in rows for name in row["seconds"]))
+    lines = []
+    for row in rows:
+        cells = [row["name"], *(microseconds(row["seconds"].get(name)) for name in columns)]
+        for name in sets:
+            cells += [percent(row["fraction_of_peak"][name]), number(row["errors"][name], 2)]
+        lines.append(cells)
+    headings = ["network, batch (us per call)", *columns, *pairs(sets, "of peak", "error, eps")]
+    return output.markdown(headings, lines)
+
+
+def sweep_section(result: Result) -> str:
+    """Many models on all cores."""
+    lines = []
+    for row in (row for row in result["rows"] if not row["wrong"]):
+        for name, seconds in row["seconds"].items():
+            cells = [f"{row['name']}, by {name}", str(row["workers"]), number(seconds)]
+            cells += [number(row["models_per_second"][name]), percent(row["fraction_of_peak"][name])]
+            lines.append([*cells, number(row["numpy_ratio"][name])])
+    return output.markdown(["models, by", "workers", "s", "models a second", "of peak", "NumPy/"], lines)
+
+
 NEEDED = {"machine": "cores", "startup": "fastnn", "real_data": "rows"}  # others: "sets"
 SECTIONS: dict[str, tuple[str, Callable[[Result], str]]] = {
     "machine": ("The machine", machine_section),
@@ -208,6 +260,8 @@ SECTIONS: dict[str, tuple[str, Callable[[Result], str]]] = {
     "functions": ("Functions of vectors", functions_section),
     "optimizers": ("Optimizers", optimizers_section),
     "overhead": ("What a call costs", overhead_section),
+    "inference": ("Predictions", inference_section),
+    "sweep": ("Many models at once", sweep_section),
     "startup": ("From a standing start", startup_section),
     "real_data": ("Real data", readme.real_data_table),
     "kernels": ("Every operation", kernels_section),

@@ -19,7 +19,7 @@ from bench import sheet as sheets
 from bench.sheet import Result, Sheet, Values, family, source
 
 FOLDER = environment.ROOT / "docs" / "pictures"
-PEERS = ("sklearn", "torch", "torch fused", "JAX jit", "JAX scan")
+PEERS = ("sklearn", "torch", "torch fused", "torch compiled", "JAX jit", "JAX scan")
 LABELS = {"c": "fastnn c", "numba": "fastnn numba", "sklearn": "scikit-learn"}  # others: their own name
 PRODUCTS = ("forward", "input gradient", "weight gradient")
 LARGE = 32  # rows from which products should reach the peak

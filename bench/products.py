@@ -121,7 +121,7 @@ def errors_of(found: list[Part]) -> float | None:
             errors.append(error_of(made["dx"], given["weight"].T, given["dy"]))
         else:
             errors.append(error_of(made["dweight"], given["dy"], given["x"].T))
-    return max(errors, default=None)
+    return float(np.max(errors)) if errors else None
 
 
 def error_of(result: Array, left: Array, right: Array) -> float:

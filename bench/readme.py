@@ -9,7 +9,7 @@ import re
 import statistics
 from typing import Any
 
-from bench import environment, output, pictures
+from bench import environment, output, pictures, steps
 
 README = environment.ROOT / "README.md"
 SECTION = re.compile(r"(?<=<!-- benchmarks -->\n).*?(?=<!-- /benchmarks -->)", re.DOTALL)
@@ -36,16 +36,15 @@ def machine_line(result: dict[str, Any]) -> str:
 
 def steps_table(result: dict[str, Any]) -> str:
     """The networks of the list beside the peers; of fastnn's kernel sets the one that a user gets."""
-    peers = ("NumPy", "sklearn", "torch", "torch fused", "JAX jit", "JAX scan")
+    right = [row for row in result["rows"] if row["group"] == "table" and not row["wrong"]]
+    peers = [name for name in steps.PEERS if any(name in row["seconds"] for row in right)]
     rows = []
-    for row in result["rows"]:
-        if row["group"] != "table" or row["wrong"]:
-            continue
+    for row in right:
         columns = (*peers, row["backend"])  # the kernel set that a user gets by default
         times = [output.number(seconds and seconds * 1e6) for seconds in map(row["seconds"].get, columns)]
         times[-1] = f"**{times[-1]}**"
         rows.append([row["name"], *times, f"{row['fraction_of_peak']:.0%}", f"{row['numpy_ratio']:.1f}x"])
-    headings = ["network, batch", "NumPy", "scikit-learn", "torch", "torch fused", "JAX jit", "JAX scan", "fastnn"]
+    headings = ["network, batch", *("scikit-learn" if name == "sklearn" else name for name in peers), "fastnn"]
     title = "Microseconds per training step (gather, forward, loss, backward, Adam; float32 unless said):"
     return f"{title}\n\n{output.markdown([*headings, 'of FMA peak', 'NumPy / fastnn'], rows)}"
 

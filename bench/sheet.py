@@ -19,7 +19,7 @@ Result = dict[str, Any]
 Values = dict[str, dict[str, float]]  # by row, then by candidate
 
 # The cards and hues of fastnn/plots.py: Okabe and Ito's, darker or lighter until they stand out from the card. A
-# library has the same hue and the same shape in every picture; the hollow mark is its other form.
+# library has the same hue and the same shape in every picture; hollow and half filled marks are its other forms.
 CARDS = {
     "light": {"card": "#ffffff", "text": "#24292f", "faint": "#57606a", "grid": "#d8dee4"},
     "dark": {"card": "#161b22", "text": "#d7dde4", "faint": "#9da7b1", "grid": "#30363d"},
@@ -33,7 +33,7 @@ HUES = {
 }
 SHAPES = {"fastnn": "o", "NumPy": "s", "sklearn": "^", "torch": "D", "JAX": "v"}
 SHIFTS = {"NumPy": -0.2, "sklearn": -0.2, "JAX": 0.2}  # of a row's height, so that equal figures are all seen
-HOLLOW = ("numba", "torch", "JAX jit")
+HOLLOW, HALF = ("numba", "torch", "JAX jit"), ("torch compiled",)
 
 
 def family(candidate: str) -> str:
@@ -64,12 +64,13 @@ class Sheet:
     def mark(self, candidate: str, label: str, size: float = 6.5, **changes: Any) -> dict[str, Any]:
         """How a candidate's points look: its hue and shape; fastnn's are larger, and Numba's is a ring around C's."""
         hue, own, hollow = self.colour(candidate), family(candidate) == "fastnn", candidate in HOLLOW
+        half = {"fillstyle": "left", "markerfacecoloralt": "none", "markeredgecolor": hue}
         return {
             "label": label, "linestyle": "", "zorder": 4 if own else 3, "marker": SHAPES[family(candidate)],
             "markersize": size * (1.45 if hollow else 1.0) if own else size * (0.9 if hollow else 1.0),
             "markerfacecolor": "none" if hollow else hue, "markeredgecolor": hue if hollow else self.colour("card"),
             "markeredgewidth": 1.3 if hollow else 0.5,
-        } | changes  # fmt: skip
+        } | (half if candidate in HALF else {}) | changes  # fmt: skip
 
     def panels(self, height: float, above: float = 0.8, **arguments: Any) -> list[Any]:
         """Sets the height in inches and makes panels, between room for the words above (so many inches) and below."""
@@ -90,9 +91,10 @@ class Sheet:
             found |= dict(zip(labels, handles, strict=True))
         if found:
             self.figure.legend(
-                found.values(), found, loc="upper left", bbox_to_anchor=(0.005, 1 - 0.52 / height), ncols=8,
-                frameon=False, fontsize=8.5, labelcolor=self.colour("text"), handlelength=1.4, handletextpad=0.4,
-                columnspacing=1.2, borderaxespad=0,
+                found.values(), found, loc="upper left", bbox_to_anchor=(0.005, 1 - 0.52 / height), ncols=9,
+                frameon=False, fontsize=8 if len(found) > 8 else 8.5,
+                labelcolor=self.colour("text"), handlelength=1.4, handletextpad=0.4,
+                columnspacing=1.0 if len(found) > 8 else 1.2, borderaxespad=0,
             )  # fmt: skip
 
     def dress(self, axes: Any, xlabel: str, title: str = "", grid: str = "x") -> None:

@@ -230,11 +230,9 @@ def available() -> list[str]:
 
 @contextmanager
 def unpinned() -> Iterator[None]:
-    """Processes started meanwhile may use all cores that the parent of this process may: `pytest --benchmark` keeps
-    itself, and what it starts, to one core."""
+    """Processes started meanwhile may use all cores: `pytest --benchmark` keeps itself, and what it starts, to one."""
     own = set(environment.cores())
-    with_parent = os.sched_getaffinity(os.getppid()) if hasattr(os, "sched_getaffinity") else own
-    environment.keep_to(with_parent | own)
+    environment.keep_to(set(environment.all_cores()))
     try:
         yield
     finally:

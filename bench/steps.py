@@ -33,7 +33,6 @@ if __name__ == "__main__":
 import numpy as np
 
 from bench import agreement, machine, native, output, timing
-from bench.agreement import TOLERANCE as TOLERANCE
 from bench.agreement import Candidate, Maker
 from bench.networks import NETWORKS, Network, problem
 from fastnn.kernels import OPERATIONS, backends

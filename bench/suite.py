@@ -17,6 +17,8 @@ runs are compared.
 
 from __future__ import annotations
 
+import importlib.util
+import math
 import re
 from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from dataclasses import replace
@@ -25,7 +27,7 @@ from typing import Any
 
 import pytest
 
-from bench import environment, tracking
+from bench import environment, timing, tracking
 
 Row = dict[str, Any]
 
@@ -46,6 +48,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
     """Before anything is collected: a clean environment, and other tests than usual."""
+    check_options(config.option)
     if not config.option.benchmark:
         return
     environment.prepare()
@@ -54,6 +57,18 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     keep_runs(config)
     if config.args_source is pytest.Config.ArgsSource.TESTPATHS:
         config.args = [str(environment.ROOT / "bench")]
+
+
+def check_options(option: Any) -> None:
+    """Refuses what would be ignored, or makes no sense."""
+    for name in ("benchmark_full", "fail_slower", "fail_less_accurate"):
+        shown, given = f"--{name.replace('_', '-')}", getattr(option, name)
+        if given in (None, False):
+            continue
+        if not option.benchmark:
+            raise pytest.UsageError(f"{shown} needs --benchmark")
+        if given is not True and not given >= 1:
+            raise pytest.UsageError(f"{shown} {given}: a factor must be at least 1")
 
 
 COMPARED = pytest.StashKey[Any]()
@@ -86,7 +101,12 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None]:
         for _ in range(LOOKS - 1):
             found = looked_at_again(found, option.fail_slower)
         session.config.stash[CHANGES] = found
-        if tracking.too_slow(found, option.fail_slower) or tracking.too_inaccurate(found, option.fail_less_accurate):
+        refused = tracking.too_slow(found, option.fail_slower)
+        refused += tracking.too_inaccurate(found, option.fail_less_accurate)
+        for change in refused:
+            change.now["refused"] = True  # and saved so: no later run is compared with it
+        gated = option.fail_slower is not None or option.fail_less_accurate is not None
+        if refused or (gated and not found):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
     yield
 
@@ -103,17 +123,20 @@ def compared(config: pytest.Config, asked: bool | str) -> list[tracking.Change]:
 
 def looked_at_again(found: list[tracking.Change], factor: float | None) -> list[tracking.Change]:
     """The changes after rows that seem too slow were measured anew: on a machine that others use, too, some always do.
-    The better of both measurements counts."""
+    The better of both measurements counts, and is what is saved."""
     slow = tracking.too_slow(found, factor)
     rows = {name: _measured_again(_SHOWN[name]) for name in {change.key[0] for change in slow}}
-    better = {}
     for change in slow:
-        name, candidate = change.key
-        row = rows[name]
-        if row is not None and not row["wrong"]:
-            second = replace(change, now={**change.now, **facts(row, candidate)})
-            better[change.key] = min(change, second, key=lambda one: one.slower)
-    return [better.get(change.key, change) for change in found]
+        row = rows[change.key[0]]
+        if row is None:
+            continue
+        if row["wrong"]:
+            change.now["error"] = math.inf  # right the first time, wrong the second
+            continue
+        second = replace(change, now={**change.now, **facts(row, change.key[1])})
+        if second.slower < change.slower:
+            change.now.update(second.now)
+    return found
 
 
 def _measured_again(row: Row) -> Row | None:
@@ -121,7 +144,15 @@ def _measured_again(row: Row) -> Row | None:
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    return environment.describe(environment.header()).splitlines() if config.option.benchmark else []
+    if not config.option.benchmark:
+        return []
+    lines = environment.describe(environment.header()).splitlines()
+    missing = [name for name in ("torch", "jax", "sklearn") if importlib.util.find_spec(name) is None]
+    return (
+        [*lines, f"not installed, so no rows of theirs: {', '.join(missing)} (pip install -e '.[peers]')"]
+        if missing
+        else lines
+    )
 
 
 class Clock:
@@ -161,9 +192,18 @@ class Rows:
     def row(self, *key: Hashable) -> Row:
         """The row, measured when it is asked for first."""
         if key not in self._rows:
-            _TABLES[self._title] = lambda: self._table(list(self._rows.values()))
+            _TABLES[self._title] = self.table
             self._rows[key] = self._measure(*key)
         return self._rows[key]
+
+    def table(self) -> str:
+        """The rows as text, and how far their rounds lie apart."""
+        rows = list(self._rows.values())
+        spreads = [
+            timing.Timing(tuple(rounds), 0.0).spread for row in rows for rounds in row.get("rounds", {}).values()
+        ] or [0.0]
+        text = f"spread of the rounds (half the range between quartiles): median {median(spreads):.1%}"
+        return f"{self._table(rows)}\n\n{text}, at most {max(spreads):.0%}"
 
     def again(self, row: Row) -> Row | None:
         """A row of this benchmark measured anew; None if it is not one."""
@@ -181,20 +221,23 @@ def facts(row: Row, candidate: str) -> dict[str, Any]:
     the share of the machine that it reaches, where the row knows."""
     numpy, own = row["rounds"]["NumPy"], row["rounds"][candidate]
     found = {"numpy_ratio": median(numpy) / median(own), "numpy_ratio_of_best": min(numpy) / min(own)}
+    found["disturbed"] = max(row["disturbed"][candidate], row["disturbed"]["NumPy"])  # a ratio is of both
     error = row.get("errors", {}).get(candidate)
     if isinstance(error, dict):  # of several kinds
         found |= {f"error of {kind}": value for kind, value in error.items()}
         error = max((value for kind, value in error.items() if kind != "special"), default=None)
     if error is not None:
         found |= {"error": error, "unit": row["unit"]}
-    for what, name in SHARES.items():
+    for what, name in KEPT.items():
         known = row.get(what)
         if isinstance(known, Mapping) and candidate in known:
             found[name] = known[candidate]
     return found
 
 
-SHARES = {
+# What else is kept of a row, by candidate, and under which name. The fraction is that of the row's limit: the FMA peak
+# for products and networks at inference, the floor of a step, a loop's bandwidth for all that waits for memory.
+KEPT = {
     "gigaflops": "GFLOP/s", "gflops": "GFLOP/s", "gigabytes_per_second": "GB/s", "fraction": "fraction of the machine",
     "fraction_of_peak": "fraction of the machine", "resident": "resident_mib", "peak_memory": "peak_mib",
     "loss_after_300": "loss difference after 300 steps",
@@ -213,7 +256,6 @@ def report(benchmark: Any) -> Report:
             benchmark.extra_info["wrong"] = row["wrong"]
             pytest.fail(f"{name}: answers out of tolerance: {row['wrong']}")
         rounds = row["rounds"][candidate]
-        benchmark.extra_info["disturbed"] = row["disturbed"][candidate]
         benchmark.extra_info |= facts(row, candidate)
         left = iter(rounds)
         benchmark.pedantic(lambda: CLOCK.pass_by(next(left)), rounds=len(rounds))
@@ -222,12 +264,15 @@ def report(benchmark: Any) -> Report:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    from bench import timing
-
     for title, table in _TABLES.items():
         terminalreporter.section(title)
         terminalreporter.write_line(table())
         terminalreporter.write_line(timing.LEGEND)
+    if _TABLES:
+        from bench import machine
+
+        terminalreporter.section("what one core of this machine can do, now")
+        terminalreporter.write_line(machine.summary())
     if CHANGES in config.stash:
         show_changes(terminalreporter, config)
 
@@ -237,6 +282,10 @@ def show_changes(terminalreporter: Any, config: pytest.Config) -> None:
     terminalreporter.section("beside the last saved run")
     terminalreporter.write_line(tracking.table(found))
     option = config.option
+    if not found:
+        terminalreporter.write_line(
+            "NOTHING TO COMPARE WITH: no saved run of this CPU and Python has one of these rows"
+        )
     for change in tracking.too_slow(found, option.fail_slower):
         terminalreporter.write_line(f"TOO SLOW: {', '.join(change.key)}: by a factor of {change.slower:.2f}")
     for change in tracking.too_inaccurate(found, option.fail_less_accurate):

@@ -10,7 +10,7 @@ steps are mostly Python, in a pool of as many processes. Every model is trained 
 the data, starting weights and orders, before the clock starts; making a model, binding the data and training count.
 
 Before anything is timed, the last loss of each model must be that of NumPy in float64 and in float32, within the
-tolerances of bench/steps.py. A candidate whose losses are not makes the run fail, and nothing is timed.
+tolerances of bench/agreement.py. A candidate whose losses are not makes the run fail, and nothing is timed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from bench import machine, native, output, steps, timing
+from bench import agreement, machine, native, output, timing
+from bench.agreement import Maker
 from bench.networks import Network, Problem, problem
 
 NETWORK = Network((64, 128, 64, 10), 128)
@@ -64,7 +65,6 @@ class Trained:
     cpu: float
 
 
-Maker = Callable[[Problem], steps.Candidate]
 Sweep = Callable[[str], list[Trained]]
 """Trains all models in a dtype, as many at once as there are workers."""
 
@@ -164,7 +164,7 @@ def measure(given: Sequence[Task], rounds: int, sets: list[str], peers: bool) ->
         for dtype in ("float64", NETWORK.dtype):
             row["differences"] = differences(found, dtype)
             for name, difference in row["differences"].items():
-                if not difference <= steps.TOLERANCE[dtype]:  # also true for NaN
+                if not difference <= agreement.TOLERANCE[dtype]:  # also true for NaN
                     row["wrong"][f"{name} {dtype}"] = difference
         if row["wrong"]:
             return row
@@ -174,6 +174,7 @@ def measure(given: Sequence[Task], rounds: int, sets: list[str], peers: bool) ->
     row["rounds"] = {name: result.rounds for name, result in results.items()}
     row["disturbed"] = {name: result.disturbed for name, result in results.items()}
     row["models_per_second"] = {name: len(given) / seconds for name, seconds in row["seconds"].items()}
+    row["gigaflops"] = {name: row["flops"] / seconds * 1e-9 for name, seconds in row["seconds"].items()}
     row["fraction_of_peak"] = {n: row["flops"] / seconds * 1e-9 / row["peak"] for n, seconds in row["seconds"].items()}
     row["numpy_ratio"] = {name: row["seconds"]["NumPy"] / seconds for name, seconds in row["seconds"].items()}
     return row | {"c/numba": native.ratio(row["seconds"])}

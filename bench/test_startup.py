@@ -16,10 +16,15 @@ CANDIDATES = [
 
 
 def measure(what: str, full: bool) -> suite.Row:
-    if what == startup.COMPILATION:
-        return startup.compilation(MEASURED.row(startup.WARM, full), MEASURED.row(startup.COLD, full))
+    if what == startup.COMPILATION:  # of what was measured; asked for again: of what is measured anew
+        of = measure if startup.COMPILATION in _asked else MEASURED.row
+        _asked.add(what)
+        return startup.compilation(of(startup.WARM, full), of(startup.COLD, full))
     with startup.unpinned():
         return startup.measure(what, SETS, peers=full, rounds=9 if full else 3)
+
+
+_asked: set[str] = set()
 
 
 MEASURED = suite.Rows("starts of processes, seconds and memory", measure, startup.table)

@@ -2,11 +2,13 @@
 
 Times of two runs are never compared: machines have slow days. What is compared is how many times faster than NumPy a
 candidate was in each run, by medians and by best rounds, of which the smaller change counts. Errors are compared above
-the floor of their unit, below which they are luck.
+the floor of their unit, below which they are luck. What was disturbed, or was refused itself, is nothing to compare
+with: a gate that has closed stays closed until the reason is gone.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,12 +17,12 @@ from bench import output, timing
 
 Key = tuple[str, str]
 """The name of a row, and a candidate."""
-Info = Mapping[str, Any]
+Info = dict[str, Any]
 """What pytest-benchmark keeps of a candidate as `extra_info`."""
 
 FLOORS = {"ulp": 0.5, "K eps": 0.01, "tolerances": 0.01, "eps": 1.0, "of the loss": 1e-5}
 """By unit (bench/exactness.py): errors below are not told apart."""
-OWN = ("numba", "c", "ops")  # how the columns of fastnn begin, before a comma
+OWN = ("numba", "c", "ops", "fastnn")  # how the columns of fastnn begin, before a comma
 NOTICED = 1.05  # factors from which the table shows a row
 
 
@@ -40,9 +42,12 @@ class Change:
 
     @property
     def less_accurate(self) -> float:
-        """By which factor its error grew; 1 where none is known, or both are below the floor."""
-        if "error" not in self.before or "error" not in self.now or self.before.get("unit") != self.now.get("unit"):
+        """By which factor its error grew; 1 where none was known, the unit is another or both are below the floor;
+        infinity where it is no longer known."""
+        if "error" not in self.before or ("error" in self.now and self.before["unit"] != self.now["unit"]):
             return 1.0
+        if "error" not in self.now or math.isnan(self.now["error"]):
+            return math.inf
         least = FLOORS.get(self.now["unit"], 0.0) or 1e-300
         return float(max(self.now["error"], least) / max(self.before["error"], least))
 
@@ -58,11 +63,11 @@ class Change:
 
 
 def entries(saved: Mapping[str, Any]) -> dict[Key, Info]:
-    """The candidates of a saved run, pytest-benchmark's JSON."""
+    """The candidates of a saved run, pytest-benchmark's JSON, that later ones may be compared with."""
     found = {}
     for entry in saved["benchmarks"]:
         info = entry["extra_info"]
-        if "numpy_ratio" in info:
+        if "numpy_ratio" in info and "refused" not in info and not timing.mark(info.get("disturbed", 0.0)):
             found[(entry["group"], info["candidate"])] = info
     return found
 
@@ -81,8 +86,8 @@ def too_slow(found: Sequence[Change], factor: float | None) -> list[Change]:
 
 
 def too_inaccurate(found: Sequence[Change], factor: float | None) -> list[Change]:
-    """Those whose error grew by more than the factor."""
-    return [] if factor is None else [c for c in found if c.less_accurate > factor]
+    """Those of fastnn's candidates whose error grew by more than the factor."""
+    return [] if factor is None else [c for c in found if c.is_own and c.less_accurate > factor]
 
 
 def table(found: Sequence[Change]) -> str:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 # Rows a pass can take: a plan for each, rather than one for every number of rows that comes along.
 _CAPACITIES = (16, 64, 512)
-# Inputs of so many bytes are copied to where a pass for their number of rows has been made ready: making one ready
-# takes longer than running it. So many such passes are kept, those used last.
+# Inputs that have so many bytes with their outputs are copied to where passes for their number of rows have been made
+# ready, which takes some 45 us. So many such stretches of passes are kept, those used last.
 _SMALL, _KEPT = 1 << 16, 8
 
 
@@ -32,18 +32,39 @@ class Predictor:
         self.backend = backends.resolve(backend)
         self._arenas = {"parameters": model.parameters.arena, "state": model.parameters.state}
         self._programs: dict[int, Program] = {}
-        self._ready: dict[int, tuple[Prepared, Array, Array]] = {}
+        self._kept: dict[int, tuple[Array, Prepared, Array]] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.model, self.backend)  # a copy compiles its own plans: those of this one hold addresses
 
     def run(self, X: Array) -> Array:
         """The outputs (rows, outputs) for X (rows, inputs), which has passed `checks.features`."""
-        if 0 < len(X) <= _CAPACITIES[-1] and X.nbytes <= _SMALL:
-            prepared, inputs, results = self._one_pass(len(X))
-            inputs[...] = X
-            prepared.run(0, 1)
-            return results.copy(order="C")
+        model, rows = self.model, len(X)
+        if 0 < rows * (model.inputs + model.parameters.outputs) * X.itemsize <= _SMALL:
+            return self._run_kept(X)
+        prepared, outputs = self._prepared(X)
+        prepared.run(0, -(-rows // self._tile(rows)))
+        return np.ascontiguousarray(outputs)
+
+    def _run_kept(self, X: Array) -> Array:
+        """The same by passes that are kept for this number of rows, or will be. While they run no other thread finds
+        them."""
+        rows = len(X)
+        kept = self._kept.pop(rows, None)
+        if kept is None:
+            inputs = np.zeros((rows, self.model.inputs), self.model.dtype)
+            kept = (inputs, *self._prepared(inputs))
+        inputs, prepared, outputs = kept
+        inputs[...] = X
+        prepared.run(0, -(-rows // self._tile(rows)))
+        results = outputs.copy(order="C")
+        self._kept[rows] = kept
+        for oldest in list(self._kept)[:-_KEPT]:
+            self._kept.pop(oldest, None)
+        return results
+
+    def _prepared(self, X: Array) -> tuple[Prepared, Array]:
+        """Passes over the rows of X, ready to run, and where they put their outputs."""
         model, rows = self.model, len(X)
         tile = self._tile(rows)
         starts = np.arange(0, rows, tile)
@@ -53,23 +74,7 @@ class Predictor:
         calls[:] = program.calls("gather", "output")
         order, out = Window(np.arange(rows), starts), Window(outputs, starts)
         given: dict[str, Column] = {"X": X, "order": order, "outputs": out}
-        program.runner.run(Passes(calls, np.minimum(tile, rows - starts), given))
-        return np.ascontiguousarray(outputs)
-
-    def _one_pass(self, rows: int) -> tuple[Prepared, Array, Array]:
-        """A pass for so many rows, ready to run again and again, and where its inputs and outputs lie."""
-        found = self._ready.pop(rows, None)
-        if found is None:
-            model, program, start = self.model, self._program(self._tile(rows)), np.zeros(1, np.int64)
-            inputs = np.zeros((rows, model.inputs), model.dtype)
-            outputs = padded_matrix(rows, model.parameters.outputs, model.dtype)
-            given: dict[str, Column] = {"X": inputs, "order": np.arange(rows), "outputs": Window(outputs, start)}
-            calls = np.array([program.calls("gather", "output")], np.int64)
-            found = program.runner.prepare(Passes(calls, np.array([rows]), given)), inputs, outputs
-            if len(self._ready) == _KEPT:
-                del self._ready[next(iter(self._ready))]
-        self._ready[rows] = found
-        return found
+        return program.runner.prepare(Passes(calls, np.minimum(tile, rows - starts), given)), outputs
 
     @staticmethod
     def _tile(rows: int) -> int:

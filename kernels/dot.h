@@ -188,7 +188,7 @@ INLINE void gather_columns(REAL *x, int64_t batch, const REAL *b, int64_t b_k, i
 static __attribute__((noinline, unused)) void dotted(const Product *p)
 {
     REAL sums[AT_ONCE + LANES], x[AT_ONCE];
-    const Product own = *p; /* which no store to C may change */
+    const Product own = *p; /* whose fields no store to C makes the last loop read again */
     const int64_t batch = p->columns <= 2 ? p->columns : p->columns <= 4 ? 4 : 8, room = AT_ONCE / batch;
     for (int64_t m = 0; m < p->M; m += room) {
         const int64_t rows = least(room, p->M - m);

@@ -87,7 +87,7 @@ INLINE V scaled(V x, V n)
     return (V)_mm512_scalef_ps((__m512)x, (__m512)n);
 }
 
-/* e**x for x that is not too large: zero and subnormal results included. */
+/* e**x for x <= 89: zero and subnormal results included. */
 INLINE void exp_nonpositive_of(V *x, const int count)
 {
     V n[GROUP], power[GROUP];

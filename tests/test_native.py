@@ -100,6 +100,21 @@ def test_c_and_numba_kernels_write_the_same_bits(name: str, dtype: str) -> None:
 
 @built_only
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ["tanh_forward", "sigmoid_forward"])
+def test_c_and_numba_functions_have_the_same_bits_over_their_whole_range(name: str, dtype: str) -> None:
+    steps = np.linspace(-110, 45, 64 * 301, dtype=dtype).reshape(-1, 301)
+    small = np.linspace(-12, 12, 64 * 301, dtype=dtype).reshape(-1, 301)  # every entry of every table
+    for x in (steps, small, small * 2.0**-6):
+        results = []
+        for kernels in ("numba", "c"):
+            y = np.empty_like(x)
+            getattr(ops, name)(y=y, x=x, backend=kernels)
+            results.append(y.tobytes())
+        assert results[0] == results[1]
+
+
+@built_only
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("mix", networks.MIXES)
 def test_c_and_numba_trainings_write_the_same_bits(mix: str, dtype: str) -> None:
     assert trained("c", mix, dtype) == trained("numba", mix, dtype)

@@ -1,6 +1,7 @@
 """Runs of `pytest --benchmark` are saved and compared: what became slow, inaccurate or wrong is caught (bench/)."""
 
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -37,6 +38,15 @@ def test_errors_below_the_floor_of_their_unit_are_not_told_apart() -> None:
     assert change({}, {"error": 4.0, "unit": "ulp"}).less_accurate == 1
 
 
+def test_an_error_that_is_no_number_or_no_longer_known_closes_the_gate() -> None:
+    before = {"error": 1.0, "unit": "ulp"}
+    for now in ({"error": math.nan, "unit": "ulp"}, {}):
+        found = [tracking.Change(KEY, {"numpy_ratio": 1.0, "numpy_ratio_of_best": 1.0, **before}, now)]
+        assert tracking.too_inaccurate(found, 2.0) == found
+    torch = tracking.Change(("a row", "torch"), before, {"error": 9.0, "unit": "ulp"})
+    assert tracking.too_inaccurate([torch], 2.0) == []  # no regression of this library
+
+
 def test_disturbed_rows_are_shown_and_do_not_close_the_gate() -> None:
     slow = change({}, {"numpy_ratio": 1.0, "numpy_ratio_of_best": 1.0, "disturbed": 0.5})
     assert tracking.too_slow([slow], 1.2) == []
@@ -51,6 +61,11 @@ def test_each_row_is_compared_with_the_last_run_that_has_it() -> None:
     now = tracking.entries(run("a", 8.0)) | tracking.entries(run("b", 8.0)) | tracking.entries(run("new", 1.0))
     found = tracking.changes(now, [run("a", 2.0), run("b", 4.0), run("a", 16.0)])
     assert {c.key[0]: c.slower for c in found} == {"a": 2.0, "b": 0.5}
+    refused, disturbed = run("a", 1.0), run("a", 1.0)
+    refused["benchmarks"][0]["extra_info"]["refused"] = True
+    disturbed["benchmarks"][0]["extra_info"]["disturbed"] = 0.5
+    (found,) = tracking.changes(tracking.entries(run("a", 8.0)), [run("a", 16.0), refused, disturbed])
+    assert found.slower == 2.0
 
 
 # A run, and one after it with something changed, which the environment tells.
@@ -60,12 +75,17 @@ import numpy as np
 import pytest
 from bench import suite, timing
 
+measured = []
+
 def work(count):
     for _ in range(count):
         sum(range(2000))
 
 def measure(name):
     sleep = float(os.environ.get("FAKE_SLEEP", 0))
+    if "FAKE_FIRST" in os.environ and measured:
+        sleep = 0
+    measured.append(name)
     def kernel(count):
         work(count)
         time.sleep(sleep * count)
@@ -91,23 +111,40 @@ def test_the_gate_closes_for_a_kernel_that_sleeps_or_is_less_exact(
 ) -> None:
     (tmp_path / "conftest.py").write_text('pytest_plugins = ("bench.suite",)\n')
     (tmp_path / "test_fakes.py").write_text(FAKES)
+    code, said = run_pytest(tmp_path, *GATE)
+    assert code == 1
+    assert "NOTHING TO COMPARE WITH" in said
     code, said = run_pytest(tmp_path, "--benchmark", "test_fakes.py")
     assert code == 0, said
     saved = list((tmp_path / ".benchmarks").rglob("*.json"))
-    assert len(saved) == 1
+    assert len(saved) == 2
     assert {e["extra_info"]["candidate"] for e in json.loads(saved[0].read_text())["benchmarks"]} == {"NumPy", "c"}
     code, said = run_pytest(tmp_path, *GATE)
     assert code == 0, said
     assert "2 candidates compared" in said
     monkeypatch.setenv("FAKE_SLEEP", "0.002")
+    for _ in range(2):  # the run that was refused is nothing to compare with
+        code, said = run_pytest(tmp_path, *GATE)
+        assert code == 1
+        assert "TOO SLOW: fake, c: by a factor of" in said
+    monkeypatch.setenv("FAKE_FIRST", "1")  # slow once, and not when it is measured again
     code, said = run_pytest(tmp_path, *GATE)
-    assert code == 1
-    assert "TOO SLOW: fake, c: by a factor of" in said
+    assert code == 0, said
     monkeypatch.delenv("FAKE_SLEEP")
     monkeypatch.setenv("FAKE_ERROR", "4.0")
     code, said = run_pytest(tmp_path, *GATE)
     assert code == 1
     assert "TOO INACCURATE: fake, c: 1 -> 4 ulp" in said
+
+
+@pytest.mark.parametrize(
+    "option", [("--benchmark-full",), ("--fail-slower", "2"), ("--benchmark", "--fail-slower", "0.5")]
+)
+def test_options_that_would_be_ignored_or_make_no_sense_are_refused(tmp_path: Path, option: tuple[str, ...]) -> None:
+    (tmp_path / "conftest.py").write_text('pytest_plugins = ("bench.suite",)\n')
+    code, said = run_pytest(tmp_path, *option)
+    assert code == 4
+    assert "needs --benchmark" in said or "must be at least 1" in said
 
 
 def measured(name: str) -> dict:

@@ -160,7 +160,7 @@ def _reduce_by_sixteenths(x):
 
 @njit(error_model="numpy")
 def exp_nonpositive(x):
-    """e**x for x that is not too large: zero and subnormal results included."""
+    """e**x for x <= 89: zero and subnormal results included."""
     e, n, index = _reduce_by_sixteenths(select(x < -104.0, -104.0, x))
     power = _power_of_sixteenths(index)
     return _scaled(fma(power, e, power), n)

@@ -268,20 +268,27 @@ def _sigmoid_by_polynomial(x):
     return fma(q, fma(-q, lost, fma(-q, d, 1.0)), q) * unit
 
 
+_COMPILED_ONLY = "functions of vectors can be called from compiled code only"
+
+
 def exp(x):
     """e**x: infinity and zero beyond the range, subnormal results included."""
+    raise NotImplementedError(_COMPILED_ONLY)
 
 
 def exp_nonpositive(x):
-    """e**x for x <= 0: cheaper than `exp`; zero or exact where the result is subnormal."""
+    """e**x for x <= 0: cheaper than `exp`; where the result is subnormal it is that or, without tables, zero."""
+    raise NotImplementedError(_COMPILED_ONLY)
 
 
 def tanh(x):
     """The hyperbolic tangent; odd, and x itself where x is tiny."""
+    raise NotImplementedError(_COMPILED_ONLY)
 
 
 def sigmoid(x):
     """1 / (1 + e**-x), subnormal results included."""
+    raise NotImplementedError(_COMPILED_ONLY)
 
 
 def _choose_form(function: Any, by_polynomial: Any, by_table: Any) -> None:
