@@ -108,7 +108,7 @@ def _zeros(size: int) -> tuple[np.ndarray[Any, Any], int]:
 
 
 def fma_peak(dtype: str = "float32", repeats: int = 7, width: int | None = None, threads: int = 1) -> float:
-    """FMA peak in GFLOP/s of one core, or of several at once.
+    """FMA peak in GFLOP/s of one core, or of several at once: the best that was seen in this process.
 
     width   bytes of the vectors; None: those that fastnn's kernels use, which FASTNN_ISA may have narrowed
     """
@@ -116,7 +116,12 @@ def fma_peak(dtype: str = "float32", repeats: int = 7, width: int | None = None,
     probe, lanes = probes.fma(dtype, width), width // (4 if dtype == "float32" else 8)
     memory = [_zeros(width * probes.ACCUMULATORS) for _ in range(threads)]
     seconds = _best(lambda thread, units: probe(1000 * units, memory[thread][1]), repeats, threads)
-    return threads * 2 * 1000 * probes.ACCUMULATORS * lanes / seconds * 1e-9
+    found = threads * 2 * 1000 * probes.ACCUMULATORS * lanes / seconds * 1e-9
+    best = _peaks[dtype, width, threads] = max(found, _peaks.get((dtype, width, threads), 0.0))
+    return best
+
+
+_peaks: dict[tuple[str, int, int], float] = {}
 
 
 def passes_over_memory(size: float, reads: int, writes: int) -> tuple[Callable[[int], None], int]:
