@@ -56,7 +56,7 @@ INLINE void partial_sums(V *sums, const REAL *a, int64_t a_row, const REAL *b, i
     const REAL *four[4]; /* every fourth row of B: an address is one of these and 0 to 3 strides */
     EACH_FOURTH four[j] = b + 4 * j * b_row;
     int64_t t = 0;
-#pragma GCC unroll 1
+#pragma GCC unroll 2
     for (; t + LANES <= terms; t += LANES) {
         V factor[DOT_SUMS];
         EACH_DOT_ROW factor[i] = load(a + i * a_row + t);
