@@ -4,14 +4,13 @@ The derivative of all of them follows from their output; where it is one of two 
 pass applies it to its finished elements, and no pass over memory is spent on it.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .checks import unknown_name
 from .kernels.reference.dense import QUADRATIC, WHERE_POSITIVE
 
 
-@dataclass(frozen=True)
-class Derivative:
+class Derivative(NamedTuple):
     """How `dense_backward_input` finds the derivative in the output y.
 
     kind   WHERE_POSITIVE: 1 where y > 0, else 0;  QUADRATIC: c0 + c1 y + c2 y**2
@@ -23,8 +22,7 @@ class Derivative:
     c2: float = 0.0
 
 
-@dataclass(frozen=True)
-class ActivationSpec:
+class ActivationSpec(NamedTuple):
     """One activation.
 
     forward, backward   operations of the kernel table, None for the identity

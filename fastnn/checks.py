@@ -200,3 +200,12 @@ def _finished(array: Array, dtype: Any, name: str, allow_nonfinite: bool) -> Arr
                 f"{np.dtype(dtype)} (allow_nonfinite=True takes the data as it is)"
             )
     return converted
+
+
+def subclasses(base: type) -> dict[str, Any]:
+    """All classes below a base by name, so that a new layer or loss need not be entered anywhere."""
+    found: dict[str, Any] = {}
+    cls: type
+    for cls in base.__subclasses__():
+        found.update({cls.__name__: cls, **subclasses(cls)})
+    return found

@@ -1,8 +1,7 @@
 """Which passes over a plan training steps are made of: one for each mini-batch, or one for each tile of a full batch
 and one that adds up what they computed."""
 
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,8 +10,7 @@ from .plan.program import Program
 Array = np.ndarray[Any, Any]
 
 
-@dataclass(frozen=True)
-class Steps:
+class Steps(NamedTuple):
     """A stretch of passes, all arrays one number for each pass but for the first two.
 
     order        row numbers;  calls  (passes, 2) what each pass runs
@@ -37,10 +35,10 @@ class Steps:
         """The same passes again and again, on the same rows."""
         columns: dict[str, Any] = {
             name: np.tile(column, (steps, 1) if column.ndim == 2 else steps)
-            for name, column in vars(self).items()
+            for name, column in self._asdict().items()
             if name != "order" and isinstance(column, np.ndarray)
         }
-        return replace(self, **columns)
+        return self._replace(**columns)
 
 
 def mini_batches(program: Program, order: Array, batch_size: int) -> Steps:

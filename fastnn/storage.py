@@ -197,7 +197,7 @@ def restore(description: Any, base: type, what: str) -> Any:
     if not isinstance(description, dict) or not isinstance(description.get("type"), str):
         raise ModelFileError(f"{what} {description!r}: expected an object with a type")
     fields = {name: tuple(v) if isinstance(v, list) else v for name, v in description.items() if name != "type"}
-    known = subclasses(base)
+    known = checks.subclasses(base)
     if description["type"] not in known:
         raise ModelFileError(str(checks.unknown_name(what, description["type"], known)))
     cls = known[description["type"]]
@@ -209,15 +209,6 @@ def restore(description: Any, base: type, what: str) -> Any:
         return cls(**fields)
     except (TypeError, ValueError) as error:
         raise ModelFileError(f"{what}: {error}") from None
-
-
-def subclasses(base: type) -> dict[str, Any]:
-    """All classes below a base by name, so that a new layer or loss need not be entered anywhere."""
-    found: dict[str, Any] = {}
-    cls: type
-    for cls in base.__subclasses__():
-        found.update({cls.__name__: cls, **subclasses(cls)})
-    return found
 
 
 def fill(places: Mapping[str, np.ndarray], tensors: Mapping[str, np.ndarray]) -> None:

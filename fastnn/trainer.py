@@ -5,8 +5,7 @@ run in chunks of some 50 ms, between which Ctrl-C arrives and the loss is looked
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -44,8 +43,7 @@ class Model(Protocol):
     seed: int
 
 
-@dataclass(frozen=True)
-class _Forward:
+class _Forward(NamedTuple):
     """What `backward` needs to know of the last `forward`."""
 
     program: Program

@@ -3,9 +3,8 @@
 import ctypes
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import util
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import checks
 from . import cpu, native, objects
@@ -95,8 +94,7 @@ def check_threads(threads: int, kernel_set: str) -> None:
         )
 
 
-@dataclass(frozen=True)
-class Backends:
+class Backends(NamedTuple):
     """The answer of `fastnn.backends()`.
 
     available   name -> what it is, for those that can be asked for

@@ -8,9 +8,8 @@ is there.
 import functools
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import built
 
@@ -98,8 +97,7 @@ def find(operation: str, dtype: str, isa: str) -> int:
     return int(lib.fastnn_address(path.encode(), f"fastnn_{operation}_{dtype}_{isa}".encode()))
 
 
-@dataclass(frozen=True)
-class Loop:
+class Loop(NamedTuple):
     """The native loop of a set of kernels: what binds its functions to the address of passes made ready.
 
     run    `fastnn_run_some` of fastnn.h

@@ -6,8 +6,7 @@ the moments of the optimizer, each one flat array that an optimizer update walks
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -23,8 +22,7 @@ _ALIGNMENT = 64
 _ALIASING_BYTES = 2048
 
 
-@dataclass(frozen=True)
-class Slot:
+class Slot(NamedTuple):
     """A place in an arena. `fill` is a constant that is written when the arena is made and by no kernel after."""
 
     name: str
@@ -39,8 +37,7 @@ class Slot:
         return np.ndarray(self.shape, self.dtype, arena.data, self.offset, self.strides)
 
 
-@dataclass(frozen=True)
-class Ref:
+class Ref(NamedTuple):
     """An array that lies in a named arena: a slot, perhaps only its first rows or columns, perhaps with its axes
     exchanged."""
 
@@ -58,15 +55,15 @@ class Ref:
 
     @property
     def T(self) -> "Ref":
-        return replace(self, transposed=not self.transposed)
+        return self._replace(transposed=not self.transposed)
 
     def first(self, columns: int) -> "Ref":
         """Only the first columns of a matrix."""
-        return replace(self, rows=columns) if self.transposed else replace(self, columns=columns)
+        return self._replace(rows=columns) if self.transposed else self._replace(columns=columns)
 
     def within(self, arena: str) -> "Ref":
         """The same place in another arena of the same layout."""
-        return replace(self, arena=arena)
+        return self._replace(arena=arena)
 
 
 class Layout:
@@ -150,8 +147,7 @@ def padded_matrix(rows: int, columns: int, dtype: np.dtype[Any]) -> Array:
     return slot.view(layout.allocate())
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One array of a model as its user knows it.
 
     layer   its index in the model

@@ -8,7 +8,7 @@ layer. The gradient with respect to a value takes the value's own place, once no
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -54,8 +54,7 @@ class Value:
         return Ref(self.arena, self.slot, rows=self.features + 1)
 
 
-@dataclass
-class Gradient:
+class Gradient(NamedTuple):
     """The gradient with respect to a value; `through_activation`: the derivative of the activation that made it is in
     it."""
 

@@ -3,7 +3,7 @@ step."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,8 +13,7 @@ from .arena import Layout, Ref
 Array = np.ndarray[Any, Any]
 
 
-@dataclass(frozen=True)
-class Given:
+class Given(NamedTuple):
     """An operand that the runner is given with each run: the data, the row order, the loss, a step's scalars."""
 
     name: str
@@ -23,8 +22,7 @@ class Given:
 Operand = Ref | Given | float | int | None
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(NamedTuple):
     """One operation of a plan. `formula` says what it computes, for people."""
 
     operation: Operation

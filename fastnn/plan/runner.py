@@ -7,7 +7,7 @@ taken in tiles. `Passes` says what each pass is given.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -20,8 +20,7 @@ from .prepared import NativePasses, Prepared, address_of
 Array = np.ndarray[Any, Any]
 
 
-@dataclass(frozen=True)
-class Window:
+class Window(NamedTuple):
     """A stretch of an array along its first axis, beginning at another place in each pass.
 
     starts   one index into `array` per pass
@@ -41,8 +40,7 @@ class Window:
         return self.array[start : start + (rows if self.length is None else self.length)]
 
 
-@dataclass(frozen=True)
-class PerPass:
+class PerPass(NamedTuple):
     """A scalar that differs from pass to pass: (passes,) float64 or int64."""
 
     values: Array
@@ -143,8 +141,7 @@ class ReferenceRunner:
         call.operation.reference(*values)
 
 
-@dataclass(frozen=True)
-class _ReferencePasses:
+class _ReferencePasses(NamedTuple):
     runner: ReferenceRunner
     passes: Passes
 
