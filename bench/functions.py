@@ -97,7 +97,8 @@ def numba_loop(name: str, dtype: str) -> Evaluate:
 
     from fastnn.kernels.numba import vecmath
     from fastnn.kernels.numba.entry import object_code
-    from fastnn.kernels.numba.simd import group, lanes, load, load_group, store, store_group
+    from fastnn.kernels.numba.groups import group, load_group, store_group
+    from fastnn.kernels.numba.simd import lanes, load, store
 
     function = getattr(vecmath, name)
 

@@ -4,7 +4,8 @@ from numba import njit
 
 from . import vecmath
 from .entry import kernel
-from .simd import group, lanes, load, load_group, select, store, store_group
+from .groups import group, load_group, store_group
+from .simd import lanes, load, select, store
 
 
 @njit(error_model="numpy")

@@ -17,19 +17,8 @@ from numba.extending import intrinsic
 
 from ..cpu import vector_registers
 from .product import AT_ONCE
-from .simd import (
-    at,
-    fused_multiply_add,
-    lanes,
-    lanes_below_vector,
-    load,
-    load_vector,
-    store,
-    store_vector,
-    transpose_block,
-    vector_of,
-    vector_type,
-)
+from .simd import at, lanes, load, store, transpose_block
+from .vectors import fused_multiply_add, lanes_below_vector, load_vector, store_vector, vector_of, vector_type
 
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 

@@ -8,7 +8,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .simd import call_llvm
+from .vectors import call_llvm
 
 _MACHINE = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine().lower())
 # Subnormal operands and results taken as zeros: FTZ and DAZ of x86, FZ of ARM.

@@ -11,18 +11,8 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from ..cpu import vector_bytes
-from .simd import (
-    Vector,
-    absolute,
-    bits,
-    call_llvm,
-    fma,
-    joined,
-    parts_of,
-    select,
-    shift_right_signed,
-    with_sign,
-)
+from .simd import absolute, bits, fma, select, shift_right_signed, with_sign
+from .vectors import Vector, call_llvm, joined, parts_of
 
 # fmt: off
 # 2**(k / 16), and what rounding has taken from it.

@@ -4,25 +4,8 @@ nothing."""
 from numba import njit
 
 from .entry import kernel
-from .simd import (
-    absolute,
-    fma,
-    group,
-    horizontal_sum,
-    lanes,
-    lanes_below,
-    load,
-    load_group,
-    load_integers,
-    load_pair,
-    pair_of,
-    select,
-    splat,
-    store,
-    store_group,
-    store_pair,
-    sum_of_group,
-)
+from .groups import group, load_group, load_pair, pair_of, store_group, store_pair, sum_of_group
+from .simd import absolute, fma, horizontal_sum, lanes, lanes_below, load, load_integers, select, splat, store
 from .vecmath import exp_nonpositive, log, log1p_unit
 
 

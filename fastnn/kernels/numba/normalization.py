@@ -8,20 +8,8 @@ import math
 from numba import njit
 
 from .entry import kernel
-from .simd import (
-    at,
-    fma,
-    group,
-    horizontal_sum,
-    lanes,
-    lanes_below,
-    load,
-    load_group,
-    select,
-    splat_group,
-    store,
-    sum_of_group,
-)
+from .groups import group, load_group, splat_group, sum_of_group
+from .simd import at, fma, horizontal_sum, lanes, lanes_below, load, select, store
 
 
 @njit(error_model="numpy")

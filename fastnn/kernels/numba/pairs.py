@@ -21,23 +21,9 @@ from numba.extending import intrinsic
 
 from .. import objects
 from ..reference.dense import NOTHING
-from .simd import (
-    Vector,
-    address,
-    at,
-    broadcast,
-    call_llvm,
-    lanes,
-    lanes_below,
-    load,
-    load_vector,
-    select,
-    splat,
-    store,
-    transpose_block,
-    vector_type,
-)
+from .simd import address, at, lanes, lanes_below, load, select, splat, store, transpose_block
 from .tile import _forbid_unrolling, _Tile
+from .vectors import Vector, broadcast, call_llvm, load_vector, vector_type
 
 MAX_ROWS, MAX_VECTORS = 8, 3  # 24 accumulators, 3 vectors of B and a broadcast fill 32 registers
 PANEL = 16  # rows of A that are packed at once

@@ -14,8 +14,9 @@ from numba.extending import intrinsic
 
 from .. import objects
 from ..reference.dense import NOTHING
-from .simd import address, at, fma, lanes, load, splat, store, vector_of, vector_type
+from .simd import address, at, fma, lanes, load, splat, store
 from .tile import MAX_ROWS, MAX_VECTORS, strip, widest
+from .vectors import vector_of, vector_type
 
 # Blocks of B have so many bytes, or up to twice as many: they stay in L2.
 B_BYTES = 1 << 19

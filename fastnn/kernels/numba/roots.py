@@ -12,7 +12,8 @@ from numba import njit, types
 from numba.extending import intrinsic, overload
 
 from ..cpu import vector_bytes
-from .simd import Vector, below_unsigned, bits, call_llvm, fma, sqrt
+from .simd import below_unsigned, bits, fma, sqrt
+from .vectors import Vector, call_llvm
 
 
 @intrinsic

@@ -18,15 +18,7 @@ from numba.extending import intrinsic
 
 from ..cpu import vector_registers
 from ..reference.dense import QUADRATIC, WHERE_POSITIVE
-from .simd import (
-    broadcast,
-    call_llvm,
-    fused_multiply_add,
-    load_vector,
-    store_vector,
-    vector_of,
-    vector_type,
-)
+from .vectors import broadcast, call_llvm, fused_multiply_add, load_vector, store_vector, vector_of, vector_type
 
 # 8 x 3 accumulators, 3 vectors of B and one broadcast fill 32 registers; 6 x 2 fill 16. 12 x 2 spills.
 MAX_ROWS, MAX_VECTORS = (8, 3) if vector_registers() == 32 else (6, 2)

@@ -30,20 +30,8 @@ from numba import njit, types
 from numba.extending import intrinsic, overload
 
 from . import lookup
-from .simd import (
-    absolute,
-    bits,
-    broadcast,
-    fma,
-    from_bits,
-    fused_multiply_add,
-    integers_like,
-    select,
-    shift_right_signed,
-    to_float,
-    vector_type,
-    with_sign,
-)
+from .simd import absolute, bits, fma, from_bits, select, shift_right_signed, to_float, with_sign
+from .vectors import broadcast, fused_multiply_add, integers_like, vector_type
 
 
 @dataclass(frozen=True)
