@@ -28,10 +28,11 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from bench import output, probes
+from bench import neighbours, output, probes
 from fastnn.kernels import cpu
 
 SECONDS = 0.002  # of one run of a probe
+QUIET = 5.0  # that the first measurement of a peak waits for cores of its own
 ADAM = (4, 3)  # streams that it reads, and how many of them it writes
 USUAL = {"L1": "32K", "L2": "1024K", "L3": "16384K"}  # where the system does not tell
 _UNITS = {"K": 1 << 10, "M": 1 << 20}
@@ -108,17 +109,22 @@ def _zeros(size: int) -> tuple[np.ndarray[Any, Any], int]:
 
 
 def fma_peak(dtype: str = "float32", repeats: int = 7, width: int | None = None, threads: int = 1) -> float:
-    """FMA peak in GFLOP/s of one core, or of several at once: the best that was seen in this process.
+    """FMA peak in GFLOP/s of one core, or of several at once, now; or, where neighbours are at work now, the best that
+    was seen in this process.
 
     width   bytes of the vectors; None: those that fastnn's kernels use, which FASTNN_ISA may have narrowed
     """
     width = cpu.vector_bytes() if width is None else width
     probe, lanes = probes.fma(dtype, width), width // (4 if dtype == "float32" else 8)
     memory = [_zeros(width * probes.ACCUMULATORS) for _ in range(threads)]
+    key, cores = (dtype, width, threads), environment.cores()[:threads]
+    if key not in _peaks:
+        neighbours.wait(cores, QUIET)
+    alone = not neighbours.at_work(cores)
     seconds = _best(lambda thread, units: probe(1000 * units, memory[thread][1]), repeats, threads)
     found = threads * 2 * 1000 * probes.ACCUMULATORS * lanes / seconds * 1e-9
-    best = _peaks[dtype, width, threads] = max(found, _peaks.get((dtype, width, threads), 0.0))
-    return best
+    _peaks[key] = max(found, _peaks.get(key, 0.0))
+    return found if alone and not neighbours.at_work(cores) else _peaks[key]
 
 
 _peaks: dict[tuple[str, int, int], float] = {}

@@ -1,4 +1,5 @@
-"""Loops that do one thing as fast as the CPU can: fused multiply-adds, reads, updates of several streams, nothing.
+"""Loops that do one thing as fast as the CPU can: fused multiply-adds, reads, updates of several streams, instructions
+that do nothing, calls of nothing.
 
 Each is written as LLVM vectors and compiled for the host, as fastnn's own kernels are, by code generation alone: no
 optimisation pass could leave out work whose result nobody uses. bench/machine.py times them.
@@ -16,6 +17,7 @@ from llvmlite import ir
 ACCUMULATORS = 12  # two FMA units with a latency of 4 or 5 cycles need 10; 16 registers hold 12 and the operands
 UNROLLED = 4  # vectors of each stream that one turn of a loop of updates takes
 READ_AT_ONCE = 8  # vectors that one turn of a loop of reads takes from all streams together, each with a sum of its own
+NOPS, LINKS = 64, 64
 _I64 = ir.IntType(64)
 
 
@@ -114,6 +116,28 @@ def _streams(width: int, reads: int, writes: int) -> ir.Module:
     return builder.module
 
 
+def _issue() -> ir.Module:
+    """`void probe(i64 turns)`: so many times NOPS instructions that do nothing."""
+    module, function, builder = _function("issue", _I64)
+    nothing = ir.InlineAsm(ir.FunctionType(ir.VoidType(), []), "nop\n" * NOPS, "", side_effect=True)
+    with _counted(builder, function.args[0], 1, []):
+        builder.call(nothing, [])
+    builder.ret_void()
+    return module
+
+
+def _chain() -> ir.Module:
+    """`void probe(i64 turns, i64* out)`: so many times LINKS multiplications, each of the result of the one before."""
+    module, function, builder = _function("chain", _I64, _I64.as_pointer())
+    turns, out = function.args
+    with _counted(builder, turns, 1, [builder.load(out)]) as (_, values):
+        for _ in range(LINKS):
+            values[0] = builder.mul(values[0], values[0])
+    builder.store(values[0], out)
+    builder.ret_void()
+    return module
+
+
 def _empty() -> ir.Module:
     """`void probe(void*)`: returns."""
     module, _, builder = _function("empty", _I64.as_pointer())
@@ -127,6 +151,7 @@ _owners: list[Any] = []  # execution engines own the code behind the functions
 def _compiled(module: ir.Module, width: int, *arguments: Any) -> Callable[..., None]:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
+    llvm.initialize_native_asmparser()  # of what is written in assembly
     # Some CPUs make LLVM prefer 32-byte vectors although they have 64: the attribute overrules that.
     bits = 8 * width
     attributes = f'"prefer-vector-width"="{bits}" "min-legal-vector-width"="{bits}"'
@@ -152,6 +177,20 @@ def memory(width: int, reads: int, writes: int) -> Callable[[int, int, int, int]
     """Passes over streams of vectors: memory(passes, vectors, stride in vectors, address)."""
     module = _streams(width, reads, writes) if writes else _read(width, reads)
     return _compiled(module, width, *[ctypes.c_int64] * 3, ctypes.c_void_p)
+
+
+@functools.cache
+def issue() -> Callable[[int], None]:
+    """NOPS instructions that do nothing, again and again: issue(turns). They take places in the core's pipeline and no
+    unit behind it, so that their rate falls when the core's other hardware thread runs anything at all."""
+    return _compiled(_issue(), 16, ctypes.c_int64)
+
+
+@functools.cache
+def chain() -> Callable[[int, int], None]:
+    """LINKS multiplications of integers, one after the other, again and again: chain(turns, address of an integer). Its
+    time follows the clock of the core alone: a multiplication waits three cycles for the one before it."""
+    return _compiled(_chain(), 16, ctypes.c_int64, ctypes.c_void_p)
 
 
 @functools.cache

@@ -31,6 +31,7 @@ from bench import environment, timing, tracking
 
 Row = dict[str, Any]
 
+SHORT_PATIENCE = 2.0, 40.0  # seconds for a disturbed row, and for all of a short run
 DEFAULT_STORAGE = "file://./.benchmarks"  # pytest-benchmark's
 
 
@@ -52,6 +53,8 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     if not config.option.benchmark:
         return
     environment.prepare()
+    if not config.option.benchmark_full:
+        timing.PATIENCE.each, timing.PATIENCE.left = SHORT_PATIENCE
     config.option.benchmark_skip = False
     config.option.benchmark_quiet = not config.option.benchmark_verbose  # the tables below say more
     keep_runs(config)

@@ -6,12 +6,18 @@ import cases
 import numpy as np
 import pytest
 
-from bench import environment, inference, startup, sweep
+from bench import environment, inference, startup, sweep, timing
 from bench.baselines.numpy_mlp import NumpyMLP
 from bench.networks import Problem
 
 SMALLEST = inference.ROWS["4-16-16-3, 1024"]
 SETS = list(cases.COMPILED)
+
+
+@pytest.fixture(autouse=True)
+def without_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows are measured once, however busy the machine is: no test looks at their times."""
+    monkeypatch.setattr(timing.PATIENCE, "left", 0.0)
 
 
 def changed(data: Problem, how: str) -> Problem:

@@ -1,0 +1,70 @@
+"""Whether a core is this process's alone.
+
+A core that has two hardware threads divides its pipeline between them. What the other one does is seen neither in CPU
+time nor in the FMA peak, whose loop leaves half of the pipeline empty; but a product that reaches 96% of the peak alone
+falls to 70% beside a neighbour, which on a virtual machine is somebody else's. It is seen in the rate at which the core
+starts instructions that do nothing, counted by the core's own clock: a chain of multiplications.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import statistics
+import time
+from collections.abc import Sequence
+
+from bench import environment
+
+SHARED = 0.95  # rate of instructions over the best one, below which the core is shared; alone it varies by 1%
+TURNS, CHAIN_TURNS = 3000, 200  # of the two probes: some 15 us each
+LOOKS = 50  # a millisecond apart, at first, to learn what the core can do
+PAUSE = 0.02  # seconds between looks while waiting
+
+_rates: list[float] = []
+"""The best rate that was seen in this process, once LOOKS have been taken."""
+
+
+def issue_rate() -> float:
+    """Instructions that this core starts now in the time of a multiplication."""
+    from bench import probes  # imports llvmlite, which children that are timed from their start must not
+
+    nothing, chain, value = probes.issue(), probes.chain(), ctypes.c_int64(3)
+    rates = []
+    for _ in range(5):
+        before = time.perf_counter()
+        nothing(TURNS)
+        between = time.perf_counter()
+        chain(CHAIN_TURNS, ctypes.addressof(value))
+        rates.append((time.perf_counter() - between) / (between - before))
+    return statistics.median(rates) * TURNS * probes.NOPS / (CHAIN_TURNS * probes.LINKS)
+
+
+def at_work(cores: Sequence[int] = ()) -> bool:
+    """Whether something runs beside this thread on its core or, of several that are given, on any of them."""
+    if not _rates:
+        for _ in range(LOOKS):
+            _rates[:] = [max(issue_rate(), *_rates, 0.0)]
+            time.sleep(0.001)
+    if len(cores) < 2:
+        return _slow()
+    usual = set(environment.cores())
+    try:
+        return any(_slow(core) for core in cores)
+    finally:
+        environment.keep_to(usual)
+
+
+def wait(cores: Sequence[int], seconds: float) -> float:
+    """Wait until nothing does, at most so long; the seconds that it took."""
+    started = time.perf_counter()
+    while at_work(cores) and time.perf_counter() - started < seconds:
+        time.sleep(PAUSE)
+    return time.perf_counter() - started
+
+
+def _slow(core: int | None = None) -> bool:
+    if core is not None:
+        environment.keep_to({core})
+    rate = issue_rate()
+    _rates[:] = [max(rate, *_rates)]
+    return rate < SHARED * _rates[0]

@@ -1,0 +1,66 @@
+"""How benchmarks deal with what else runs on the machine: rounds that were disturbed are measured again, or marked."""
+
+from collections.abc import Callable, Iterable
+from itertools import chain, repeat
+
+import pytest
+
+from bench import neighbours, timing
+
+
+@pytest.fixture
+def accompanied(monkeypatch: pytest.MonkeyPatch) -> Callable[[Iterable[bool]], None]:
+    """Lets a neighbour be seen, or not, at each look, and nobody wait for it."""
+
+    def say(seen: Iterable[bool]) -> None:
+        answers = iter(seen)
+        monkeypatch.setattr(neighbours, "at_work", lambda cores=(): next(answers))
+        monkeypatch.setattr(neighbours, "wait", lambda cores, seconds: 0.0)
+
+    return say
+
+
+def work(count: int) -> None:
+    for _ in range(count):
+        sum(range(100))
+
+
+def timed(rounds: int) -> dict[str, timing.Timing]:
+    return timing.interleaved({"a": work, "b": work}, rounds, stretch=0.002)
+
+
+def test_rounds_beside_a_neighbour_are_measured_again(accompanied: Callable[[Iterable[bool]], None]) -> None:
+    looks_in_a_round = 4  # before and after each of two candidates
+    accompanied(chain(repeat(True, 3 * looks_in_a_round), repeat(False)))
+    found = timed(8)
+    assert all(len(one.rounds) == 8 for one in found.values())
+    assert max(one.disturbed for one in found.values()) <= timing.MANY
+
+
+def test_a_result_that_stays_disturbed_is_marked(accompanied: Callable[[Iterable[bool]], None]) -> None:
+    looks = 0
+
+    def always() -> Iterable[bool]:
+        nonlocal looks
+        while True:
+            looks += 1
+            yield True
+
+    accompanied(always())
+    found = timed(4)
+    assert [one.disturbed for one in found.values()] == [1.0, 1.0]
+    assert timing.mark(found["a"].disturbed) == "*"
+    assert looks >= timing.ATTEMPTS * 4 * 2  # at each candidate in so many rounds, then no more
+
+
+def test_a_process_without_patience_measures_once(
+    accompanied: Callable[[Iterable[bool]], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timing.PATIENCE, "left", 0.0)
+    accompanied(chain(repeat(True, 4 * 4)))  # StopIteration would say that more was measured
+    assert len(timed(4)["a"].rounds) == 4
+
+
+def test_the_rate_of_instructions_is_that_of_the_core() -> None:
+    rate = neighbours.issue_rate()
+    assert 1 < rate < 100  # a multiplication takes 3 or 4 cycles, a core starts up to 10 instructions in each
