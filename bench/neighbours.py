@@ -18,7 +18,7 @@ from bench import environment
 SHARED = 0.95  # rate of instructions over the best one, below which the core is shared; alone it varies by 1%
 TURNS, CHAIN_TURNS = 3000, 200  # of the two probes: some 15 us each
 LOOKS = 50  # a millisecond apart, at first, to learn what the core can do
-PAUSE = 0.02  # seconds between looks while waiting
+PAUSE = 0.005  # seconds between looks while waiting
 
 _rates: list[float] = []
 """The best rate that was seen in this process, once LOOKS have been taken."""
@@ -54,12 +54,11 @@ def at_work(cores: Sequence[int] = ()) -> bool:
         environment.keep_to(usual)
 
 
-def wait(cores: Sequence[int], seconds: float) -> float:
-    """Wait until nothing does, at most so long; the seconds that it took."""
-    started = time.perf_counter()
-    while at_work(cores) and time.perf_counter() - started < seconds:
+def wait(cores: Sequence[int], seconds: float) -> None:
+    """Wait until nothing does, at most so long."""
+    deadline = time.perf_counter() + seconds
+    while seconds > 0 and at_work(cores) and time.perf_counter() < deadline:
         time.sleep(PAUSE)
-    return time.perf_counter() - started
 
 
 def _slow(core: int | None = None) -> bool:

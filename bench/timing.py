@@ -14,7 +14,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bench import environment, neighbours
 
@@ -76,78 +76,72 @@ def interleaved(
     units = {name: _units(candidate, stretch, least[name]) for name, candidate in candidates.items()}
     warm = max(0.2, AWAKE / stretch if threads > 1 else 0.0)  # of a turn
     warm_up = {name: math.ceil(warm * units[name] / step) * step for name, step in least.items()}
-    turns = [Turn(name, run, warm_up[name], units[name]) for name, run in candidates.items()]
-    kept = _rounds(turns, environment.cores()[:threads], rounds)
-    return {
-        turn.name: Timing(tuple(one[turn.name][0] for one in kept), statistics.mean(one[turn.name][1] for one in kept))
-        for turn in turns
-    }
+    work = [Candidate(run, warm_up[name], units[name]) for name, run in candidates.items()]
+    _take_turns(work, environment.cores()[:threads], rounds)
+    return {name: one.timing(rounds) for name, one in zip(candidates, work, strict=True)}
 
 
-@dataclass(frozen=True)
-class Turn:
-    """What a candidate does in a round: some units of work untimed, then some that are timed."""
+@dataclass
+class Candidate:
+    """Some work, and the turns that it has had: units untimed, then units that are timed."""
 
-    name: str
     run: Callable[[int], object]
     warm_up: int
     units: int
+    turns: list[tuple[bool, float]] = field(default_factory=list)
+    """Whether each was disturbed, and the seconds of a unit."""
 
-    def take(self, cores: Sequence[int]) -> tuple[float, bool]:
-        """Seconds of a unit, and whether the turn was disturbed."""
+    def take(self, cores: Sequence[int]) -> None:
+        """One more turn."""
         accompanied = neighbours.at_work(cores)
         self.run(self.warm_up)  # brings the candidate's own data back into the caches
         cpu, wall = time.process_time(), time.perf_counter()
         self.run(self.units)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         waited = wall > DISTURBED * cpu + 1e-4
-        return wall / self.units, waited or accompanied or neighbours.at_work(cores)
+        self.turns.append((waited or accompanied or neighbours.at_work(cores), wall / self.units))
+
+    def timing(self, count: int) -> Timing:
+        """Of so many turns: the first ones, or later ones in place of disturbed ones."""
+        kept = sorted(self.turns, key=lambda turn: turn[0])[:count]
+        return Timing(tuple(seconds for _, seconds in kept), statistics.mean(disturbed for disturbed, _ in kept))
 
 
-Round = Mapping[str, tuple[float, bool]]
-"""Of each candidate, the seconds of a unit and whether its turn was disturbed."""
-
-
-def _rounds(turns: Sequence[Turn], cores: Sequence[int], count: int) -> list[Round]:
-    """So many rounds: the first ones, or later ones in place of disturbed ones."""
-    found = [_round(turns, cores) for _ in range(count)]
+def _take_turns(candidates: Sequence[Candidate], cores: Sequence[int], rounds: int) -> None:
+    """So many rounds, and more of those candidates that were disturbed too often."""
+    for _ in range(rounds):
+        _round(candidates, cores, 0.0)
     patience = PATIENCE.each
-    while _disturbed(kept := _best(found, count)) and len(found) < ATTEMPTS * count and PATIENCE.left > 0:
+    for _ in range((ATTEMPTS - 1) * rounds):
+        disturbed = [one for one in candidates if one.timing(rounds).disturbed > MANY]
+        if not disturbed or min(patience, PATIENCE.left) <= 0:
+            return
         started = time.perf_counter()
-        patience -= neighbours.wait(cores, min(patience, PATIENCE.left))
-        found.append(_round(turns, cores))
-        PATIENCE.left -= time.perf_counter() - started
-    return kept
+        _round(disturbed, cores, min(patience, PATIENCE.left) / len(disturbed))
+        spent = time.perf_counter() - started
+        patience, PATIENCE.left = patience - spent, PATIENCE.left - spent
 
 
-def _round(turns: Sequence[Turn], cores: Sequence[int]) -> Round:
-    """A turn of every candidate."""
+def _round(candidates: Sequence[Candidate], cores: Sequence[int], patience: float) -> None:
+    """A turn of each, for which it may wait so many seconds until the cores are its own."""
     collecting = gc.isenabled()
     gc.disable()
     try:
-        return {turn.name: turn.take(cores) for turn in turns}
+        for candidate in candidates:
+            neighbours.wait(cores, patience)
+            candidate.take(cores)
     finally:
         gc.collect()
         if collecting:
             gc.enable()
 
 
-def _best(found: Sequence[Round], count: int) -> list[Round]:
-    """The rounds with the fewest disturbed turns, and of equal ones the first."""
-    return sorted(found, key=lambda one: sum(disturbed for _, disturbed in one.values()))[:count]
-
-
-def _disturbed(rounds: Sequence[Round]) -> bool:
-    """Whether the result of a candidate would be marked."""
-    return any(statistics.mean(one[name][1] for one in rounds) > MANY for name in rounds[0])
-
-
 @dataclass
 class Patience:
     """Seconds that this process may spend on disturbed results.
 
-    each   waiting for cores of its own, for one result
-    left   waiting and measuring again, for all that are still to come
+    each   for one result, waiting included
+    left   for all that are still to come
     """
 
     each: float = 10.0

@@ -15,7 +15,7 @@ def accompanied(monkeypatch: pytest.MonkeyPatch) -> Callable[[Iterable[bool]], N
     def say(seen: Iterable[bool]) -> None:
         answers = iter(seen)
         monkeypatch.setattr(neighbours, "at_work", lambda cores=(): next(answers))
-        monkeypatch.setattr(neighbours, "wait", lambda cores, seconds: 0.0)
+        monkeypatch.setattr(neighbours, "wait", lambda cores, seconds: None)
 
     return say
 
@@ -30,8 +30,7 @@ def timed(rounds: int) -> dict[str, timing.Timing]:
 
 
 def test_rounds_beside_a_neighbour_are_measured_again(accompanied: Callable[[Iterable[bool]], None]) -> None:
-    looks_in_a_round = 4  # before and after each of two candidates
-    accompanied(chain(repeat(True, 3 * looks_in_a_round), repeat(False)))
+    accompanied(chain(repeat(True, 6 * 2), repeat(False)))  # six rounds of two candidates
     found = timed(8)
     assert all(len(one.rounds) == 8 for one in found.values())
     assert max(one.disturbed for one in found.values()) <= timing.MANY
