@@ -63,8 +63,9 @@ class Trainer:
     backend      "auto", "c", "numba" or "reference"
     precision    None: products in the model's dtype;  "bf16": those of layers at least 32 wide, in batches of at least
                  32 rows, round their operands to bfloat16 and add up in float32; weights, gradients and moments stay
-                 float32. Needs a CPU with AVX512_BF16; faster in wide layers where that instruction is as fast as a
-                 fused multiply-add, slower where it is not (`python -m bench.steps -k bf16`). Inference is not rounded
+                 float32. Needs a CPU with AVX512_BF16; faster in wide layers where it has a matrix unit too (AMX) or
+                 multiplies pairs as fast as float32 numbers, slower elsewhere (`python -m bench.steps -k bf16`).
+                 Inference is not rounded
     """
 
     def __init__(

@@ -41,7 +41,8 @@
 /* The level of vector instructions that this CPU has and the library was built with: "avx512", "avx2" or "baseline". */
 const char *fastnn_best_isa(void);
 
-/* Whether this CPU has a feature beyond that level which some kernels need; the name is LLVM's: "avx512bf16". */
+/* Whether this CPU has a feature beyond that level which some kernels need, and this process may use it; the name is
+ * LLVM's: "avx512bf16" or "amx-bf16", for whose registers the process asks the system. */
 int64_t fastnn_has(const char *feature);
 
 /* The address of the exported function of that name, 0 if there is none; `library` is the path of this library. */
@@ -114,5 +115,11 @@ int64_t fastnn_pool_busy(void);
 void fastnn_call(int64_t kernel, const int64_t *words);
 
 /* cdef ends */
+
+/* Whether the compiler and the system know the matrix unit of x86, AMX. */
+#if defined(__x86_64__) && defined(__linux__) && \
+    ((defined(__clang__) && __clang_major__ >= 12) || (!defined(__clang__) && __GNUC__ >= 11))
+#define FASTNN_KNOWS_AMX 1
+#endif
 
 #endif

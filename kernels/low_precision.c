@@ -1,6 +1,10 @@
 /* The three products of a dense layer with operands rounded to bfloat16.
  * Reference: fastnn/kernels/reference/low_precision.py */
+#ifdef MATRIX_UNIT
+#include "amx.h"
+#else
 #include "pairs.h"
+#endif
 
 KERNEL(dense_forward_bf16)
 {

@@ -1,17 +1,16 @@
-/* Products of matrices whose operands are rounded to bfloat16, on CPUs that multiply pairs of them (AVX512_BF16): the C
- * twin of fastnn/kernels/numba/pairs.py.
+/* Products of matrices whose operands are rounded to bfloat16 (words.h), on CPUs that multiply vectors of pairs
+ * (AVX512_BF16): the C twin of fastnn/kernels/numba/pairs.py.
  *
  * The instruction takes two terms of a sum at once, `C[m, n] += A[m, k] B[k, n] + A[m, k + 1] B[k + 1, n]`: the pair of A
- * is a broadcast word of 32 bits, those of B are a vector of words. So blocks of both operands are rounded and put into
- * words first, on the stack. A block of B serves all rows of A and a panel of A at least eight vectors of B where there are
- * so many, which makes packing cheap (5% at 1024 x 1024 x 128), and nothing that is rounded needs a place in a plan. Every
- * element of C is one ascending chain over pairs of k, whatever the blocks: its bits depend neither on them nor on how a
- * product is split among threads.
+ * is a broadcast word, those of B are a vector of words. A block of B serves all rows of A and a panel of A at least eight
+ * vectors of B where there are so many, which makes packing cheap (5% at 1024 x 1024 x 128), and nothing that is rounded
+ * needs a place in a plan. Every element of C is one ascending chain over pairs of k, whatever the blocks: its bits depend
+ * neither on them nor on how a product is split among threads.
  */
 #ifndef FASTNN_PAIRS_H
 #define FASTNN_PAIRS_H
 
-#include "kernel.h"
+#include "words.h"
 
 enum {
     MAX_ROWS = 8,       /* of a tile; with */
@@ -20,23 +19,6 @@ enum {
     MAX_PAIRS = 144,    /* pairs of k in a block: a panel of A takes 9 KiB of L1, the strip of B under a tile 27 KiB */
     B_VECTORS = 2304,   /* of words in a block of B: 144 KiB of L2 */
 };
-
-/* How the derivative of an activation follows from its output h. */
-enum { NOTHING = 0, WHERE_POSITIVE = 1, QUADRATIC = 2 };
-
-/* C = finish(A B) or, with `accumulate`, finish(C + A B). One of A's strides is 1 and one of B's; rows along the
- * contiguous axis of an operand are padded to whole vectors. h must not be C: partial sums are kept in C.
- *
- *   M rows of C and A     N columns of C and B     K terms of each sum
- *   finish(v)  max(v, floor);  v where h > 0 else 0  (WHERE_POSITIVE);  v * (c0 + c1 h + c2 h**2)  (QUADRATIC) */
-typedef struct {
-    float *c;
-    const float *a, *b, *h;
-    int64_t c_row, a_row, a_k, b_k, b_column, h_row;
-    int64_t M, N, K;
-    int64_t accumulate, derivative;
-    float floor, c0, c1, c2;
-} Product;
 
 /* Memory that will be packed next: step i of a tile asks for the cache line at start + (i & mask) inner + (i >> shift)
  * outer. Weights come from L3 or beyond; without this the product of a step waited for them for a quarter of its time. */
@@ -55,72 +37,6 @@ typedef struct {
     int64_t start, last;  /* whether the block of k is the first, the last */
     Ahead ahead;
 } Tile;
-
-INLINE int64_t parts_of(int64_t length, int64_t size)
-{
-    return (length + size - 1) / size;
-}
-
-/* Words. */
-
-/* Each word has a number of `first` below and one of `second` above. */
-INLINE __m512i words_of_two(__m512 first, __m512 second)
-{
-    const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8,
-                                           23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
-    return _mm512_permutexvar_epi16(order, (__m512i)_mm512_cvtne2ps_pbh(second, first));
-}
-
-/* The first `count` numbers from p on, zeros behind them. */
-INLINE __m512 load_first(const float *p, int64_t count)
-{
-    return _mm512_maskz_loadu_ps((__mmask16)(count >= 16 ? 0xFFFF : count > 0 ? (1 << count) - 1 : 0), p);
-}
-
-/* Those of 32 numbers in a row, of which `count` are there and the others count as zeros. */
-INLINE __m512i words_of_row(const float *p, int64_t count)
-{
-    return (__m512i)_mm512_cvtne2ps_pbh(load_first(p + 16, count - 16), load_first(p, count));
-}
-
-/* out[pair, j] = word of x[2 pair, j] and x[2 pair + 1, j], `vectors` vectors of them; rows of x are x_row apart. */
-INLINE void pack_across(int32_t *out, int64_t vectors, const float *x, int64_t x_row, int64_t terms)
-{
-    for (int64_t k = 0; k < terms; k += 2, x += 2 * x_row) {
-        for (int64_t j = 0; j < 16 * vectors; j += 16, out += 16) {
-            const __m512 second = k + 1 < terms ? _mm512_loadu_ps(x + x_row + j) : _mm512_setzero_ps();
-            _mm512_storeu_si512(out, words_of_two(_mm512_loadu_ps(x + j), second));
-        }
-    }
-}
-
-/* out[row, pair] = word of x[row, 2 pair] and x[row, 2 pair + 1]; 16 pairs at a time, zeros behind the last. */
-INLINE void pack_along(int32_t *out, int64_t out_row, const float *x, int64_t x_row, int64_t rows, int64_t terms)
-{
-    for (int64_t row = 0; row < rows; row++, x += x_row, out += out_row) {
-        for (int64_t k = 0; k < terms; k += 32) {
-            _mm512_storeu_si512(out + k / 2, words_of_row(x + k, terms - k));
-        }
-    }
-}
-
-/* out[pair, j] = word of x[j, 2 pair] and x[j, 2 pair + 1], `vectors` vectors of them; zeros from `columns` on. */
-INLINE void pack_turned(int32_t *out, int64_t vectors, const float *x, int64_t x_row, int64_t columns, int64_t terms)
-{
-    for (int64_t j = 0; j < 16 * vectors; j += 16) {
-        for (int64_t k = 0; k < terms; k += 32) {
-            float words[256], turned[256]; /* words in float's clothes: they are only moved */
-            for (int64_t row = 0; row < 16; row++) {
-                const int64_t count = j + row < columns ? terms - k : 0;
-                _mm512_storeu_si512(words + 16 * row, words_of_row(count ? x + (j + row) * x_row + k : x, count));
-            }
-            transpose_block(turned, 16, words, 16, 16);
-            for (int64_t pair = 0; pair < least(16, (terms - k + 1) / 2); pair++) {
-                _mm512_storeu_si512(out + (k / 2 + pair) * 16 * vectors + j, _mm512_loadu_si512(turned + 16 * pair));
-            }
-        }
-    }
-}
 
 /* The tile. */
 
@@ -225,23 +141,6 @@ INLINE void panel_product(const Product *p, Tile *t, int64_t m, int64_t height, 
     }
 }
 
-/* Packs N vectors of columns of B from vector n on, the terms [k, k + terms), strip by strip. */
-INLINE void pack_columns(const Product *p, int32_t *words, int64_t n, int64_t N, int64_t k, int64_t terms)
-{
-    const int64_t parts = parts_of(N, MAX_VECTORS);
-    for (int64_t part = 0; part < parts; part++) {
-        const int64_t vectors = N / parts + (part < N % parts);
-        const float *const b = p->b + k * p->b_k + n * LANES * p->b_column;
-        if (p->b_column == 1) {
-            pack_across(words, vectors, b, p->b_k, terms);
-        } else {
-            pack_turned(words, vectors, b, p->b_column, p->N - n * LANES, terms);
-        }
-        words += (terms + 1) / 2 * LANES * vectors;
-        n += vectors;
-    }
-}
-
 /* The whole product: blocks of columns outside, blocks of k within them, panels of rows inside. */
 static __attribute__((noinline, unused)) void product(const Product *p)
 {
@@ -258,7 +157,7 @@ static __attribute__((noinline, unused)) void product(const Product *p)
                       .last = k + terms == p->K};
             t.a_row = p->a_k == 1 ? A_ROW : 1;
             t.a_pair = p->a_k == 1 ? 1 : PANEL;
-            pack_columns(p, b, n, N, k, terms);
+            pack_columns(p, b, n, N, k, terms, t.pairs, MAX_VECTORS);
             for (int64_t m = 0; m < p->M; m += PANEL) {
                 const float *const rows = p->a + m * p->a_row + k * p->a_k, *const next = rows + PANEL * p->a_row;
                 const int64_t height = least(PANEL, p->M - m);

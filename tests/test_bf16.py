@@ -4,7 +4,11 @@ That the kernels agree with their reference, and C with Numba, is shown with tho
 test_native.py); here are the shapes that take several blocks, and whole trainings.
 """
 
+import os
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import judge
@@ -225,6 +229,52 @@ def test_an_operation_without_a_compiled_kernel_is_run_by_its_reference_or_refus
         ops.dense_forward_bf16(**arguments, backend="numba")
 
 
-def test_lower_levels_have_no_such_feature(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("feature", ["avx512bf16", "amx-bf16"])
+def test_lower_levels_have_no_such_feature(feature: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu, "isa", lambda: "avx2")
-    assert not cpu.has.__wrapped__("avx512bf16")
+    assert not cpu.has.__wrapped__(feature)
+
+
+# The two forms of the product.
+
+
+@pytest.mark.skipif(not cpu.has("amx-bf16"), reason="there is one form alone here")
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_the_matrix_unit_takes_the_sums_in_another_order(name: str) -> None:
+    """Both are right; that they differ shows that it was the unit that was asked."""
+    written = next(iter(PRODUCTS[name][1]))
+    arguments, program = drawn(name, (40, 70, 150)), (
+        "import sys; from test_bf16 import drawn, ops; name = sys.argv[1]; a = drawn(name, (40, 70, 150));"
+        "getattr(ops, name)(**a); sys.stdout.buffer.write(next(iter(a.values())).tobytes())"
+    )  # fmt: skip
+    getattr(ops, name)(**arguments)
+    without = without_matrix_unit([sys.executable, "-c", program, name])
+    other = np.frombuffer(without.stdout, np.float32).reshape(arguments[written].shape)
+    assert not np.array_equal(arguments[written], other)
+    np.testing.assert_allclose(arguments[written], other, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not cpu.has("amx-bf16"), reason="there is one form alone here, which the tests above are about")
+def test_vectors_of_pairs_pass_the_same_tests() -> None:
+    chosen = "several_blocks or sets_agree or threads or infinity"
+    pytest_here = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", __file__, "-k", chosen]
+    result = without_matrix_unit(pytest_here)
+    assert result.returncode == 0, result.stdout.decode()[-4000:]
+    assert b"skipped" not in result.stdout or not native.available()
+
+
+def test_without_the_matrix_unit_there_is_none() -> None:
+    told = without_matrix_unit([sys.executable, "-c", "from fastnn.kernels import cpu; print(cpu.has('amx-bf16'))"])
+    assert told.stdout.strip() == b"False"
+
+
+def without_matrix_unit(command: list[str]) -> subprocess.CompletedProcess[bytes]:
+    environment = {**os.environ, "FASTNN_AMX": "0", "PYTHONPATH": str(Path(__file__).parent)}
+    return subprocess.run(command, env=environment, cwd=Path(__file__).parents[1], capture_output=True, check=False)
+
+
+@pytest.mark.skipif(not cpu.has("amx-bf16"), reason="this CPU has no matrix unit, or the system keeps it to itself")
+def test_python_asks_for_the_matrix_unit_as_the_library_does() -> None:
+    assert cpu._may_use_amx()
+    assert "amx-bf16" in cpu.features()

@@ -40,12 +40,22 @@ def run(options: argparse.Namespace) -> int:
         bits = 8 * cpu.vector_bytes()
         say("CPU", f"{cpu.name()}, {count(_cores(), 'core')} for this process")
         say("Vectors", f"{isa}{lower}: {bits} bits, {bits // 32} float32 or {bits // 64} float64 numbers")
+        say("bfloat16", _bfloat16())
         say("Kernels", *str(backends()).splitlines())
         say("C library", *_library())
     pool = "the C library shares work among them" if native.available() else "more need the C library"
     say("Threads", f"1 thread unless more are asked for; {pool}")
     say("Cache", _cache())
     return 0
+
+
+def _bfloat16() -> str:
+    """How precision="bf16" multiplies."""
+    from fastnn.kernels import cpu
+
+    if not cpu.has("avx512bf16"):
+        return "no products of it: precision='bf16' is for the reference alone"
+    return "products by the matrix unit (AMX)" if cpu.has("amx-bf16") else "products by vectors of pairs (AVX512_BF16)"
 
 
 def _library() -> Iterator[str]:

@@ -1,15 +1,19 @@
 """What the CPU offers: the instruction set level and the width of its vectors.
 
-FASTNN_ISA=avx512 | avx2 | baseline makes kernels and memory layouts for a lower level than the CPU's own; it is there
-to test them on one machine. It is read once, when the first plan or kernel needs the width.
+FASTNN_ISA=avx512 | avx2 | baseline makes kernels and memory layouts for a lower level than the CPU's own, FASTNN_AMX=0
+leaves its matrix unit aside; they are there to test all kernels on one machine. Both are read once, when the first plan
+or kernel needs to know.
 """
 
 import functools
 import os
+import sys
 
 from . import native
 
 _VECTOR_BYTES = {"avx512": 64, "avx2": 32, "baseline": 16}
+_BEYOND = {"avx512bf16": "avx512", "amx-bf16": "avx512"}
+"""Features that some kernels need, in LLVM's words, and the level beyond which they are."""
 
 
 @functools.cache
@@ -63,10 +67,25 @@ def isa() -> str:
 
 @functools.cache
 def has(feature: str) -> bool:
-    """Whether kernels that need a feature beyond the levels, in LLVM's words ("avx512bf16"), can be used here."""
-    if isa() != best_isa() or not feature.startswith(isa()):
+    """Whether kernels that need a feature beyond the levels, in LLVM's words, can be used here: "avx512bf16", pairs of
+    bfloat16 as vectors, or "amx-bf16", as matrices."""
+    if isa() != best_isa() or isa() != _BEYOND[feature]:
         return False
-    return native.has(feature) if native.available() else feature in features()
+    if feature == "amx-bf16" and os.environ.get("FASTNN_AMX") == "0":
+        return False
+    if native.available():
+        return native.has(feature)
+    return feature in features() and (feature != "amx-bf16" or _may_use_amx())
+
+
+def _may_use_amx() -> bool:
+    """Asks Linux for the registers of the matrix unit, as kernels/library.c does."""
+    import ctypes
+
+    if not sys.platform.startswith("linux"):
+        return False
+    arch_prctl, request_permission, tile_data = 158, 0x1023, 18
+    return ctypes.CDLL(None).syscall(arch_prctl, request_permission, tile_data) == 0
 
 
 def vector_bytes() -> int:

@@ -88,7 +88,7 @@ def address(operation: str, dtype: str) -> int:
     """The address of an operation's kernel for "float32" or "float64" at the level in use; 0 if there is none."""
     from . import cpu
 
-    return find(operation, dtype, cpu.isa())
+    return (cpu.has("amx-bf16") and find(operation, dtype, "amx")) or find(operation, dtype, cpu.isa())
 
 
 def find(operation: str, dtype: str, isa: str) -> int:

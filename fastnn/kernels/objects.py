@@ -56,7 +56,8 @@ def _hash_sources() -> str:
         digest.update(path.name.encode() + path.read_bytes())
     features = ",".join(sorted(cpu.features()))
     versions = [metadata.version("numba"), metadata.version("llvmlite"), sys.version.split()[0]]
-    digest.update("|".join([*versions, cpu.name(), features, cpu.isa()]).encode())
+    level = f"{cpu.isa()} {cpu.has('amx-bf16')}"
+    digest.update("|".join([*versions, cpu.name(), features, level]).encode())
     return digest.hexdigest()
 
 

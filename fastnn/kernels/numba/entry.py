@@ -18,7 +18,7 @@ from numba.extending import intrinsic
 
 from .. import cpu, objects
 from ..table import OPERATIONS, Operation
-from . import loop, pairs, product
+from . import amx, loop, pairs, product, words
 
 KERNELS: dict[str, Any] = {}
 ROUTINES = ("product", "product_bf16")
@@ -95,7 +95,8 @@ def compile_routine(name: str, dtype: str) -> tuple[bytes, tuple[str, ...]]:
     if name == "product":
         return object_code(product.product, product.product_signature(real), objects.symbol(name, dtype)), ()
     if name == "product_bf16":
-        return object_code(pairs.product_bf16, pairs.product_bf16_signature(real), objects.symbol(name, dtype)), ()
+        form = amx if cpu.has("amx-bf16") else pairs
+        return object_code(form.product_bf16, words.product_bf16_signature(real), objects.symbol(name, dtype)), ()
     routine, signature = loop.ROUTINES[name]
     return object_code(routine, signature, objects.symbol(name, dtype)), ()
 

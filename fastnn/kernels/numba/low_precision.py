@@ -5,7 +5,7 @@ import numpy as np
 
 from ..reference.dense import NOTHING
 from .entry import kernel
-from .pairs import call_product_bf16
+from .words import call_product_bf16
 
 
 @kernel

@@ -108,6 +108,7 @@ def lanes_below_vector(builder: Any, count: Any, lanes: int) -> Any:
 
 
 def as_vector(context: Any, builder: Any, value: Any, given: Any, wanted: Vector) -> Any:
+    """A value as a vector: what is one stays as it is, a scalar goes into every lane of the wanted one."""
     if isinstance(given, Vector):
         return value
     return broadcast(builder, context.cast(builder, value, given, wanted.dtype), vector_type(wanted))
@@ -117,6 +118,7 @@ def as_vector(context: Any, builder: Any, value: Any, given: Any, wanted: Vector
 
 
 def vector_among(args: tuple[Any, ...]) -> Vector | None:
+    """The first type of a vector among some types; None if there is none."""
     return next((a for a in args if isinstance(a, Vector)), None)
 
 
