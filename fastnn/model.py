@@ -61,6 +61,9 @@ class Sequential:
 
     def _initialize(self) -> None:
         """The starting values: weights and biases as fastnn.initializers draws them, the rest as its layer says."""
+        widths = [self.inputs]
+        for layer in self.layers:
+            widths.append(layer.outputs(widths[-1]))
         for entry in self._numbers():
             layer = self.layers[entry.layer]
             if entry.kind not in ("weight", "bias"):
@@ -69,7 +72,10 @@ class Sequential:
             initializer = getattr(layer, f"{entry.kind}_init")
             if initializer is None:
                 initializer = default_initializer(self._activation_after(entry.layer), entry.kind)
-            entry.value[...] = draw(get_initializer(initializer), self.seed, entry.layer, entry.kind, entry.shape)
+            initializer = get_initializer(initializer)
+            entry.value[...] = draw(
+                initializer, self.seed, entry.layer, entry.kind, entry.shape, fan_in=widths[entry.layer]
+            )
 
     def _activation_after(self, index: int) -> str | None:
         """The activation that the outputs of a dense layer meet: its own, or that of a layer before the next Dense."""
