@@ -17,20 +17,29 @@ _HOME = {
     "BatchNorm": "layers",
     "Callback": "callbacks",
     "Constant": "schedules",
+    "Cosine": "schedules",
+    "CosineRestarts": "schedules",
     "CrossEntropy": "losses",
     "Dense": "layers",
     "Dropout": "layers",
     "EarlyStopping": "callbacks",
+    "Exponential": "schedules",
     "History": "history",
+    "InverseSquareRoot": "schedules",
     "InverseTime": "schedules",
     "LambdaCallback": "callbacks",
     "MSE": "losses",
     "ModelFileError": "storage",
+    "MultiStepDecay": "schedules",
     "NonFiniteLoss": "bound",
+    "OneCycle": "schedules",
+    "Polynomial": "schedules",
     "Predictor": "predictor",
     "ProgressBar": "callbacks",
     "RMSProp": "optimizers",
+    "ReduceOnPlateau": "schedules",
     "SGD": "optimizers",
+    "SearchThenConverge": "schedules",
     "Sequential": "model",
     "Standardizer": "preprocessing",
     "StepDecay": "schedules",
@@ -55,7 +64,20 @@ if TYPE_CHECKING:
     from .optimizers import SGD, AdaGrad, Adam, RMSProp
     from .predictor import Predictor
     from .preprocessing import Standardizer
-    from .schedules import Constant, InverseTime, StepDecay
+    from .schedules import (
+        Constant,
+        Cosine,
+        CosineRestarts,
+        Exponential,
+        InverseSquareRoot,
+        InverseTime,
+        MultiStepDecay,
+        OneCycle,
+        Polynomial,
+        ReduceOnPlateau,
+        SearchThenConverge,
+        StepDecay,
+    )
     from .storage import ModelFileError
     from .trainer import Trainer
 

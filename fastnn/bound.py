@@ -61,13 +61,15 @@ class Bound:
         self._token = object()  # what a program remembers its tiles by, rather than by this and its data
         self._all_rows = np.arange(self.rows, dtype=np.int64)
 
-    def run(self, order: Any) -> Array:
+    def run(self, order: Any, rates: Any = None) -> Array:
         """Trains on rows in this order and returns the loss of each step, (steps,) float64.
 
         order   int64 (steps, batch_size) row numbers, or (rows,), which is cut into batches, the last one smaller
+        rates   (steps,) learning rates, finite and at least 0; None: the trainer's `lr` for all, which stays as it is
         """
         program = self._trainer.program(self._trainer.batch_size)
-        return self._run(program, self._mini_batches(program, order))
+        steps = self._mini_batches(program, order)
+        return self._run(program, steps, rates=None if rates is None else _checked_rates(rates, len(steps.starts)))
 
     def steps(self, order: Any) -> Iterator[float]:
         """Trains on rows in this order, one step whenever the next loss is asked for, and gives the loss of each.
@@ -171,10 +173,11 @@ class Bound:
             program.runner.run(Passes(calls, rows[own], given, batch=np.arange(len(starts))[own]))
         program.gathered = self._token
 
-    def _run(self, program: Program, steps: Steps, training: bool = True) -> Array:
+    def _run(self, program: Program, steps: Steps, training: bool = True, rates: Array | None = None) -> Array:
         """Runs passes in chunks and returns the loss of each step; a chunk may end within a step, whose gradients wait.
 
         training   there is an update at the end of each step; a loss that is not finite is an error
+        rates      of each step; None: the trainer's
         """
         self._trainer.abandon_step()
         if steps.batch is None:
@@ -185,7 +188,7 @@ class Bound:
             seconds = program.seconds_per_pass
             count = _FIRST_PASSES if seconds is None else max(1, int(CHUNK_SECONDS / seconds))
             last = min(first + count, total)
-            self._run_chunk(program, steps, slice(first, last), losses, training)
+            self._run_chunk(program, steps, slice(first, last), losses, training, rates)
             finite = np.isfinite(losses[first:last])
             if training and not finite.all():
                 step = (first + int(np.argmin(finite))) // steps.passes
@@ -193,9 +196,11 @@ class Bound:
             first = last
         return by_step(losses, steps.passes)
 
-    def _run_chunk(self, program: Program, steps: Steps, own: slice, losses: Array, training: bool) -> None:
+    def _run_chunk(
+        self, program: Program, steps: Steps, own: slice, losses: Array, training: bool, rates: Array | None
+    ) -> None:
         """Runs some of the passes; their losses go to their places in `losses`."""
-        passes = self._passes(program, steps, own, losses, training)
+        passes = self._passes(program, steps, own, losses, training, rates)
         pieces = [passes]
         if len(passes) == 1 and (program.seconds_per_pass is None or program.seconds_per_pass > CHUNK_SECONDS):
             # One pass that is long, or may be: Ctrl-C arrives between its calls, of which the update is the last.
@@ -211,8 +216,11 @@ class Bound:
                 self._trainer.step_count += int(own.stop // steps.passes - own.start // steps.passes)
         program.seconds_per_pass = max((time.perf_counter() - begin) / len(passes), 1e-9)
 
-    def _passes(self, program: Program, steps: Steps, own: slice, losses: Array, training: bool) -> Passes:
-        """Some of the passes with all that they are given, at the trainer's step count and learning rate."""
+    def _passes(
+        self, program: Program, steps: Steps, own: slice, losses: Array, training: bool, rates: Array | None = None
+    ) -> Passes:
+        """Some of the passes with all that they are given, at the trainer's step count and these learning rates, or the
+        trainer's."""
         trainer, rows = self._trainer, steps.rows[own]
         index = np.arange(own.start, own.stop)
         step, place = divmod(index, steps.passes)
@@ -227,7 +235,8 @@ class Bound:
         }  # fmt: skip
         if training:
             numbers = start + 1.0 + np.arange(step[-1] - step[0] + 1)
-            given |= per_step(trainer.optimizer.scalars(numbers, trainer.lr), step - step[0])
+            lr = trainer.lr if rates is None else rates[step[0] : step[-1] + 1]
+            given |= per_step(trainer.optimizer.scalars(numbers, lr), step - step[0])
         if steps.part is not None:
             given["parts"] = program.parts
         own_or_none = (None if column is None else column[own] for column in (steps.batch, steps.part, steps.marks))
@@ -241,6 +250,15 @@ class Bound:
         if rows[0] == rows[-1]:  # only the last batch can be smaller
             return 1.0 / float(self._loss.terms(int(rows[0]), outputs))
         return PerPass(1.0 / self._loss.terms(rows, outputs))
+
+
+def _checked_rates(rates: Any, steps: int) -> Array:
+    found = np.asarray(rates, np.float64)
+    if found.shape != (steps,):
+        raise ValueError(f"run(rates): has shape {found.shape}, expected one for each of {steps} steps")
+    if not (np.isfinite(found).all() and (found >= 0).all()):
+        raise ValueError("run(rates): expected finite numbers, 0 or more")
+    return found
 
 
 def per_step(scalars: Mapping[str, float | Array], step_of: Array) -> dict[str, Column]:

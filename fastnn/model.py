@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from fastnn.history import History
     from fastnn.metrics import MetricsLike
     from fastnn.predictor import Predictor
-    from fastnn.schedules import Schedule
+    from fastnn.schedules import ScheduleLike
 
 DTYPES = ("float32", "float64")
 
@@ -111,7 +111,7 @@ class Sequential:
         batch_size: int = 32,
         validation_data: tuple[ArrayLike, ArrayLike] | None = None,
         validation_split: float = 0.0,
-        schedule: Schedule | None = None,
+        schedule: ScheduleLike | None = None,
         metrics: MetricsLike | None = None,
         callbacks: CallbacksLike = (),
         shuffle: bool = True,
@@ -138,7 +138,8 @@ class Sequential:
         validation_split  the share of the rows (at least 0, below 1) to set aside for that: drawn by the model's seed
                           before any shuffling, the same rows in every call, not stratified; those of
                           `fastnn.data.split_rows(rows, validation_split, seed)`
-        schedule          rate of each epoch: None (constant), StepDecay, InverseTime or a function (lr0, epoch)
+        schedule          the rate over time, see fastnn.schedules: None (constant), an instance such as Cosine(100), a
+                          function (lr0, epoch) or a list of rates. The history's lr is that of an epoch's last step
         metrics           scored on the validation data beside the loss; None: those of the loss
         callbacks         see fastnn.callbacks; plain functions are called with the context after each epoch
         shuffle           a new order in each epoch, from the seed and the epoch's number alone

@@ -31,9 +31,9 @@ class Optimizer:
         """Names of the flat arrays it keeps between steps; all start at zero."""
         return tuple(a.name for a in self.entry.arrays if a.access == "updates" and a.name != "param")
 
-    def scalars(self, steps: Array, lr: float) -> Mapping[str, float | Array]:
-        """The operation's scalars at these step numbers, counted from 1: constants, or float64 arrays as long as
-        `steps`."""
+    def scalars(self, steps: Array, lr: float | Array) -> Mapping[str, float | Array]:
+        """The operation's scalars at these step numbers, counted from 1, for the rate of all or of each: constants, or
+        float64 arrays as long as `steps`."""
         raise NotImplementedError
 
     def _check(self, **bounds: dict[str, float]) -> None:
@@ -59,7 +59,7 @@ class SGD(Optimizer):
     def operation(self) -> str:
         return "momentum_update" if self.momentum else "sgd_update"
 
-    def scalars(self, steps: Array, lr: float) -> Mapping[str, float | Array]:
+    def scalars(self, steps: Array, lr: float | Array) -> Mapping[str, float | Array]:
         return {"lr": lr, "momentum": self.momentum} if self.momentum else {"lr": lr}
 
 
@@ -77,7 +77,7 @@ class AdaGrad(Optimizer):
     def operation(self) -> str:
         return "adagrad_update"
 
-    def scalars(self, steps: Array, lr: float) -> Mapping[str, float | Array]:
+    def scalars(self, steps: Array, lr: float | Array) -> Mapping[str, float | Array]:
         return {"lr": lr, "eps": self.eps}
 
 
@@ -96,7 +96,7 @@ class RMSProp(Optimizer):
     def operation(self) -> str:
         return "rmsprop_update"
 
-    def scalars(self, steps: Array, lr: float) -> Mapping[str, float | Array]:
+    def scalars(self, steps: Array, lr: float | Array) -> Mapping[str, float | Array]:
         return {"lr": lr, "alpha": self.alpha, "eps": self.eps}
 
 
@@ -116,7 +116,7 @@ class Adam(Optimizer):
     def operation(self) -> str:
         return "adam_update"
 
-    def scalars(self, steps: Array, lr: float) -> Mapping[str, float | Array]:
+    def scalars(self, steps: Array, lr: float | Array) -> Mapping[str, float | Array]:
         beta1, beta2 = self.betas
         return {
             "step_size": lr / (1 - beta1**steps),

@@ -53,10 +53,7 @@ def learning_curves(
 
     Returns the figure.
     """
-    if theme not in _THEMES:
-        from fastnn.checks import unknown_name
-
-        raise unknown_name("theme", theme, _THEMES)
+    colours = _theme(theme)
     if path is not None:
         path = check_path(path)
     drawn = [name for name in columns if name not in _NOT_DRAWN]
@@ -64,7 +61,6 @@ def learning_curves(
     if not any(len(columns[name]) for name in drawn):
         raise ValueError("the history is empty: nothing to draw")
     figure_type = _matplotlib()
-    colours = _THEMES[theme]
     if figure is None:
         figure = figure_type(dpi=160)
     figure.set_size_inches(5.2 * len(panels), 3.9)
@@ -75,13 +71,48 @@ def learning_curves(
     if title:
         figure.suptitle(title, color=colours["text"], fontsize=12, fontweight="bold")
     if path is not None:
-        # No date and a fixed salt: the same history gives the same file.
-        from matplotlib import rc_context
-
-        metadata: dict[str, Any] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix.lower(), {})
-        with rc_context({"svg.hashsalt": "fastnn"}):
-            figure.savefig(path, metadata=metadata, facecolor=colours["card"])
+        _write(figure, Path(path), colours)
     return figure
+
+
+def rates(values: Sequence[float], per: str, path: str | Path | None = None, theme: str = "light") -> "Figure":
+    """The rates of a schedule over time; written to `path` when one is given.
+
+    values   one rate for each finished `per`, "epoch" or "step"
+    path     .png, .svg or .pdf;  theme   "light" or "dark"
+
+    Returns the figure.
+    """
+    path = None if path is None else check_path(path)
+    figure, colours = _matplotlib()(figsize=(5.2, 3.9), dpi=160), _theme(theme)
+    figure.set_layout_engine(_layout())
+    figure.set_facecolor(colours["card"])
+    axes = figure.subplots()
+    drawn = np.asarray(values, np.float64)
+    axes.plot(drawn, color=colours["train"], linewidth=1.8, marker="o" if len(drawn) <= 30 else "", markersize=3.5)
+    if drawn.min() > 0 and drawn.max() > 20 * drawn.min():
+        axes.set_yscale("log")
+    _dress(axes, f"Finished {per}s", "Learning rate", colours)
+    if path is not None:
+        _write(figure, path, colours)
+    return figure
+
+
+def _theme(name: str) -> Mapping[str, str]:
+    if name not in _THEMES:
+        from fastnn.checks import unknown_name
+
+        raise unknown_name("theme", name, _THEMES)
+    return _THEMES[name]
+
+
+def _write(figure: "Figure", path: Path, colours: Mapping[str, str]) -> None:
+    """Without a date and with a fixed salt: the same numbers give the same file."""
+    from matplotlib import rc_context
+
+    metadata: dict[str, Any] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix.lower(), {})
+    with rc_context({"svg.hashsalt": "fastnn"}):
+        figure.savefig(path, metadata=metadata, facecolor=colours["card"])
 
 
 def _matplotlib() -> Any:
@@ -110,8 +141,6 @@ def _panel(
     colours: Mapping[str, str],
 ) -> None:
     """One quantity over the epochs: training and validation where there are both."""
-    from matplotlib.ticker import MaxNLocator
-
     drawn = [(key, label) for key, label in ((name, "train"), (f"val_{name}", "validation")) if key in columns]
     finite = []
     for key, label in drawn:
@@ -128,8 +157,16 @@ def _panel(
         axes.axvline(
             best_epoch, color=colours["text"], linewidth=1, linestyle=":", zorder=1, label=f"kept: epoch {best_epoch}"
         )
-    axes.set_xlabel("Epoch", color=colours["text"])
-    axes.set_ylabel(_NAMES.get(name, name[:1].upper() + name[1:].replace("_", " ")), color=colours["text"])
+    _dress(axes, "Epoch", _NAMES.get(name, name[:1].upper() + name[1:].replace("_", " ")), colours)
+    axes.legend(frameon=False, labelcolor=colours["text"])
+
+
+def _dress(axes: "Axes", x: str, y: str, colours: Mapping[str, str]) -> None:
+    """Labels, grid and colours of a panel whose horizontal axis counts something."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_xlabel(x, color=colours["text"])
+    axes.set_ylabel(y, color=colours["text"])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_facecolor(colours["card"])
     axes.grid(True, color=colours["grid"], linewidth=0.7)
@@ -138,4 +175,3 @@ def _panel(
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))
         spine.set_color(colours["grid"])
-    axes.legend(frameon=False, labelcolor=colours["text"])

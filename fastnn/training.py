@@ -19,7 +19,7 @@ from fastnn.bound import Bound, NonFiniteLoss
 from fastnn.callbacks import CallbackLike, CallbacksLike, Context, ProgressBar, get_hooks
 from fastnn.history import History
 from fastnn.metrics import MetricsLike
-from fastnn.schedules import Schedule, get_schedule, rate
+from fastnn.schedules import Schedule, ScheduleLike, get_schedule
 from fastnn.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def fit(
     batch_size: int,
     validation_data: tuple[ArrayLike, ArrayLike] | None,
     validation_split: float,
-    schedule: Schedule | None,
+    schedule: ScheduleLike | None,
     metrics: MetricsLike | None,
     callbacks: CallbacksLike,
     shuffle: bool,
@@ -187,7 +187,8 @@ class Loop:
         threads: int,
     ) -> None:
         self.model, self.trainer, self.bound = model, trainer, bound
-        self.order, self.loss, self.schedule, self.lr0 = order, loss, schedule, trainer.lr
+        self.order, self.loss, self.schedule, self.lr0 = order, loss, schedule.start(), trainer.lr
+        self.rates: np.ndarray | None = None  # of the steps of an epoch, if they differ
         self.validation, self.hooks, self.progress = validation, hooks, progress
         self.full = trainer.batch_size == len(order.rows)
         self.batch_size, self.first_step = trainer.batch_size, trainer.step_count
@@ -249,18 +250,27 @@ class Loop:
         for epoch in range(context.first_epoch, context.epochs + 1):
             context.epoch = epoch
             # Schedules and shuffling count epochs from 0, people from 1.
-            self.trainer.lr = lr = rate(self.schedule, self.lr0, epoch - 1)
+            self.trainer.lr = lr = self._rate(epoch - 1)
             logs = {"loss": self._epoch(self.order(epoch - 1))}
             if self.validation is not None:
                 logs.update([(f"val_{name}", value) for name, value in self.validation().items()])
             logs["lr"] = lr
             logs["seconds"] = time.perf_counter() - start
+            self.schedule.see(logs)
             context.logs = logs
             history.append({"epoch": epoch, **logs})
             self._call("on_epoch_end")
             if context.reason is not None:
                 return context.reason
         return "finished"
+
+    def _rate(self, epoch: int) -> float:
+        """Set the rates of an epoch, counted from 0; that of its last step."""
+        steps = len(self.share)
+        if self.schedule.per == "epoch":
+            return float(self.schedule.rates(self.lr0, 1, epoch)[0])
+        self.rates = self.schedule.rates(self.lr0, steps, epoch * steps)
+        return float(self.rates[-1])
 
     def _epoch(self, order: np.ndarray) -> float:
         """The steps of one epoch; returns its mean loss."""
@@ -288,7 +298,8 @@ class Loop:
             if self.full:
                 losses = self.bound.run_full(1)
             else:
-                losses = self.bound.run(order[first * self.batch_size : stop * self.batch_size])
+                rates = None if self.rates is None else self.rates[first:stop]
+                losses = self.bound.run(order[first * self.batch_size : stop * self.batch_size], rates)
         except NonFiniteLoss as error:
             raise self._failure(first + error.step, error) from None
         finally:

@@ -1,0 +1,32 @@
+"""docs/methods.md has every method that can be chosen, and no other."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from fastnn import initializers, losses, optimizers, schedules
+from fastnn.activations import ACTIVATIONS
+
+PAGE = (Path(__file__).resolve().parents[1] / "docs" / "methods.md").read_text(encoding="utf-8")
+SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
+
+
+def named_in(section: str) -> set[str]:
+    """The names in the first column of a section's table."""
+    rows = [line.split("|")[1] for line in SECTIONS[section].splitlines() if line.startswith("| `")]
+    return {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+
+
+CHOICES = {
+    "Optimizers": {cls.__name__ for cls in optimizers.OPTIMIZERS.values()},
+    "Schedules": {name for name in schedules.__all__ if name[0].isupper()} - {"Schedule", "ScheduleLike", "Rates"},
+    "Initializers": set(initializers.INITIALIZERS),
+    "Activations": set(ACTIVATIONS),
+    "Losses": {cls.__name__ for cls in losses.LOSSES.values()},
+}
+
+
+@pytest.mark.parametrize("section", CHOICES)
+def test_every_method_has_a_line(section: str) -> None:
+    assert named_in(section) == CHOICES[section]
