@@ -26,12 +26,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal, TypeAlias
 
 import numpy as np
 
 from fastnn import checks, randomness
+from fastnn.described import description
 
 # In quotes, because naming numpy.random here would import it (7 ms).
 Initializer: TypeAlias = "Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]"
@@ -62,7 +63,7 @@ def _gain(owner: str, value: float | str) -> float:
     return gain(value) if isinstance(value, str) else checks.number(owner, "gain", value, above=0.0)
 
 
-@dataclass(frozen=True)
+@description
 class VarianceScaling:
     """Random numbers of mean 0 and variance `scale / fan`.
 
@@ -101,7 +102,7 @@ class VarianceScaling:
         return replace(self, scale=self.scale * _gain("VarianceScaling", gain) ** 2)
 
 
-@dataclass(frozen=True)
+@description
 class Normal:
     """Normal numbers: N(mean, deviation**2), whatever the shape."""
 
@@ -117,7 +118,7 @@ class Normal:
         return self.mean + self.deviation * generator.standard_normal(shape)
 
 
-@dataclass(frozen=True)
+@description
 class Uniform:
     """Numbers on [low, high), all equally likely, whatever the shape."""
 
@@ -133,7 +134,7 @@ class Uniform:
         return generator.uniform(self.low, self.high, shape)
 
 
-@dataclass(frozen=True)
+@description
 class TruncatedNormal:
     """Normal numbers, drawn again where they are further than `cut` deviations from the mean, whatever the shape.
 
@@ -164,7 +165,7 @@ def _truncated(generator: np.random.Generator, shape: tuple[int, ...], cut: floa
     return values
 
 
-@dataclass(frozen=True)
+@description
 class Orthogonal:
     """A matrix whose rows (or columns, whichever are fewer) are orthogonal and of length `gain`, all such matrices
     equally likely; of a vector, a direction of that length.
@@ -191,7 +192,7 @@ class Orthogonal:
         return replace(self, gain=self.gain * _gain("Orthogonal", gain))
 
 
-@dataclass(frozen=True)
+@description
 class TorchLinear:
     """What `torch.nn.Linear` starts with: numbers on [-limit, limit) with limit = 1 / sqrt(fan_in), weights and biases
     alike (it comes of He's uniform form with the gain of a leaky ReLU of slope sqrt(5))."""
@@ -206,7 +207,7 @@ class TorchLinear:
         return generator.uniform(-limit, limit, shape)
 
 
-@dataclass(frozen=True)
+@description
 class Constant:
     """The same number everywhere. Units whose weights all start equal never learn to differ: it is for biases."""
 

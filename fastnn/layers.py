@@ -7,13 +7,13 @@ its forward and backward operations with the builder's help.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from . import checks
 from .activations import ActivationSpec, get_activation
+from .described import description
 from .kernels.reference.dense import NOTHING
 from .kernels.table import OPERATIONS
 from .plan.arena import Layout, Ref, padded
@@ -71,7 +71,7 @@ class Layer:
         raise NotImplementedError
 
 
-@dataclass(frozen=True)
+@description
 class Dense(Layer):
     """activation(x W + b) with W of shape (fan_in, fan_out) and b of shape (fan_out,).
 
@@ -210,7 +210,7 @@ def _differentiate(builder: Builder, activation: ActivationSpec, dy: Gradient, y
         builder.call(activation.backward, f"{dy.name} *= act_prime({y.name})", dx=dy.data, dy=dy.data, y=y.data)
 
 
-@dataclass(frozen=True)
+@description
 class Activation(Layer):
     """An activation as a layer of its own: "relu", "tanh", "sigmoid" or "identity"."""
 
@@ -238,7 +238,7 @@ class Activation(Layer):
         return Gradient(dy.name, dy.data)
 
 
-@dataclass(frozen=True)
+@description
 class BatchNorm(Layer):
     """Batch normalisation with a learnt scale gamma and shift beta; running statistics are used for inference.
 
@@ -294,7 +294,7 @@ class BatchNorm(Layer):
         return Gradient(f"d{x.name}", dx)
 
 
-@dataclass(frozen=True)
+@description
 class Dropout(Layer):
     """Each number is zero with probability `rate` during training, the others grow by 1 / (1 - rate); nothing at
     inference.

@@ -1,11 +1,11 @@
 """Losses: what the outputs of a network are compared with, and how."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
 from . import checks
+from .described import description
 from .kernels.table import OPERATIONS
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Loss:
         return targets.T
 
 
-@dataclass(frozen=True)
+@description
 class CrossEntropy(Loss):
     """Softmax cross-entropy on integer labels, mean over rows; the outputs are logits, one per class, at least 2.
 
@@ -100,7 +100,7 @@ class CrossEntropy(Loss):
         return targets
 
 
-@dataclass(frozen=True)
+@description
 class MSE(Loss):
     """Mean squared error over rows and outputs. PyTorch's `mse_loss`; scikit-learn's MLP takes half of it."""
 
@@ -109,7 +109,7 @@ class MSE(Loss):
     default_metrics = ("rmse", "r2")
 
 
-@dataclass(frozen=True)
+@description
 class BCE(Loss):
     """Binary cross-entropy on logits, mean over rows and outputs; targets in [0, 1].
 

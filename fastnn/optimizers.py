@@ -1,12 +1,12 @@
 """Optimizers: which update a step ends with, and its scalars, computed in double precision for many steps at once."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from . import checks
+from .described import description
 from .kernels.table import OPERATIONS, Operation
 
 Array = np.ndarray[Any, Any]
@@ -42,7 +42,7 @@ class Optimizer:
             object.__setattr__(self, argument, value)
 
 
-@dataclass(frozen=True)
+@description
 class SGD(Optimizer):
     """Gradient descent, with `momentum` > 0 in velocity form: v = momentum v + g, w -= lr v.
 
@@ -63,7 +63,7 @@ class SGD(Optimizer):
         return {"lr": lr, "momentum": self.momentum} if self.momentum else {"lr": lr}
 
 
-@dataclass(frozen=True)
+@description
 class AdaGrad(Optimizer):
     """Duchi, Hazan and Singer 2011; PyTorch's defaults, eps outside the root."""
 
@@ -81,7 +81,7 @@ class AdaGrad(Optimizer):
         return {"lr": lr, "eps": self.eps}
 
 
-@dataclass(frozen=True)
+@description
 class RMSProp(Optimizer):
     """Tieleman and Hinton 2012; PyTorch's defaults, eps outside the root (Keras: rate 1e-3, alpha 0.9)."""
 
@@ -100,7 +100,7 @@ class RMSProp(Optimizer):
         return {"lr": lr, "alpha": self.alpha, "eps": self.eps}
 
 
-@dataclass(frozen=True)
+@description
 class Adam(Optimizer):
     """Kingma and Ba 2015 with bias correction; PyTorch's defaults, eps outside the root and after the correction."""
 

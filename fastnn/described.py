@@ -1,0 +1,42 @@
+"""Frozen dataclasses whose comparison and text are not generated anew for each class.
+
+`dataclass(frozen=True)` compiles seven functions for a class, which takes 0.6 ms; with some twenty classes of layers,
+losses, optimizers and initializers that is a tenth of the time in which a small training starts and ends. Here they
+share all but the constructor and what refuses assignments.
+"""
+
+from dataclasses import dataclass
+from typing import Any, TypeVar, dataclass_transform
+
+T = TypeVar("T")
+
+
+class _Described:
+    """Equality, hash and text by the fields, as dataclasses have them."""
+
+    def __eq__(self, other: object) -> bool:
+        return _values(self) == _values(other) if type(other) is type(self) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(_values(self))
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in _names(self))
+        return f"{type(self).__qualname__}({fields})"
+
+
+def _names(item: Any) -> list[str]:
+    return list(item.__dataclass_fields__)
+
+
+def _values(item: Any) -> tuple[Any, ...]:
+    return tuple(getattr(item, name) for name in _names(item))
+
+
+@dataclass_transform(frozen_default=True)
+def description(cls: type[T]) -> type[T]:
+    """A class as a frozen dataclass: for what users write down and compare, such as Dense(10) and Adam(lr=0.1)."""
+    for name in ("__eq__", "__hash__", "__repr__"):
+        if name not in vars(cls):
+            setattr(cls, name, getattr(_Described, name))
+    return dataclass(frozen=True, eq=False, repr=False)(cls)
