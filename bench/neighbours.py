@@ -30,7 +30,7 @@ def issue_rate() -> float:
 
     nothing, chain, value = probes.issue(), probes.chain(), ctypes.c_int64(3)
     rates = []
-    for _ in range(5):
+    for _ in range(3):
         before = time.perf_counter()
         nothing(TURNS)
         between = time.perf_counter()

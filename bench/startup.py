@@ -33,7 +33,7 @@ from bench import environment
 if __name__ == "__main__" and "--child" not in sys.argv:
     environment.prepare(pin=False)
 
-from bench import output, timing
+from bench import neighbours, output, timing
 
 STEPS = 100
 CHILDREN = {"NumPy": "numpy", "sklearn": "sklearn", "torch": "torch", "JAX scan": "jax"}
@@ -107,8 +107,11 @@ def _peak_mib() -> float:
 
 def ended(command: Sequence[str], variables: Mapping[str, str]) -> tuple[subprocess.CompletedProcess[str], float, bool]:
     """A process that has ended, when it was started on the clock of `time.monotonic`, and whether it had to wait for
-    a CPU."""
+    a CPU, or something else ran on the same cores before or after it."""
     import resource
+
+    cores = environment.cores()
+    accompanied = neighbours.at_work(cores)
 
     def computed() -> float:
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -119,7 +122,8 @@ def ended(command: Sequence[str], variables: Mapping[str, str]) -> tuple[subproc
     wall, cpu = time.monotonic() - started, computed() - cpu
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
-    return done, started, wall > timing.DISTURBED * cpu + 0.01
+    waited = wall > timing.DISTURBED * cpu + 0.01
+    return done, started, waited or accompanied or neighbours.at_work(cores)
 
 
 def run_child(library: str, cache: str | None = None) -> Answer:

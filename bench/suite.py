@@ -31,7 +31,7 @@ from bench import environment, timing, tracking
 
 Row = dict[str, Any]
 
-SHORT_PATIENCE = 2.0, 40.0  # seconds for a disturbed row, and for all of a short run
+SHORT_PATIENCE = 1.0, 15.0  # seconds for a disturbed row, and for all of a short run
 DEFAULT_STORAGE = "file://./.benchmarks"  # pytest-benchmark's
 
 

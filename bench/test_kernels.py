@@ -8,6 +8,7 @@ from bench import kernels, native, suite
 from fastnn.kernels import OPERATIONS, backends
 
 SETS = native.kernel_sets()
+SHORT_CACHES = ("L1", "L3")
 ROWS = [
     (entry.name, dtype, cache)
     for entry in OPERATIONS.values() if all(backends.can_run(name, entry) for name in SETS)
@@ -27,7 +28,7 @@ MEASURED = suite.Rows("operations", measure, lambda rows: f"{kernels.table(list(
 @pytest.mark.parametrize(("name", "dtype", "cache"), ROWS)
 def test_operation(name: str, dtype: str, cache: str, candidate: str, report: suite.Report, request: Any) -> None:
     full = request.config.option.benchmark_full
-    if cache == "memory" and not full:
+    if cache not in SHORT_CACHES and not full:
         pytest.skip("with --benchmark-full")
     row = MEASURED.row(name, dtype, cache, full)
     if not row["wrong"] and candidate not in row["rounds"]:

@@ -77,7 +77,13 @@ def interleaved(
     warm = max(0.2, AWAKE / stretch if threads > 1 else 0.0)  # of a turn
     warm_up = {name: math.ceil(warm * units[name] / step) * step for name, step in least.items()}
     work = [Candidate(run, warm_up[name], units[name]) for name, run in candidates.items()]
-    _take_turns(work, environment.cores()[:threads], rounds)
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        _take_turns(work, environment.cores()[:threads], rounds)
+    finally:
+        if collecting:
+            gc.enable()
     return {name: one.timing(rounds) for name, one in zip(candidates, work, strict=True)}
 
 
@@ -124,16 +130,9 @@ def _take_turns(candidates: Sequence[Candidate], cores: Sequence[int], rounds: i
 
 def _round(candidates: Sequence[Candidate], cores: Sequence[int], patience: float) -> None:
     """A turn of each, for which it may wait so many seconds until the cores are its own."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        for candidate in candidates:
-            neighbours.wait(cores, patience)
-            candidate.take(cores)
-    finally:
-        gc.collect()
-        if collecting:
-            gc.enable()
+    for candidate in candidates:
+        neighbours.wait(cores, patience)
+        candidate.take(cores)
 
 
 @dataclass
