@@ -26,10 +26,9 @@ class Network:
     dropout      rate behind every hidden layer
     target       least NumPy time / fastnn time that the project promises for this row; 0: none
     jax_target   the same for JAX's scan
-    bf16         whether it is also timed with precision="bf16", where the CPU has that
     neighbour    a network whose widths or batch are whole vectors, timed beside this one, whose are not
-    group        "table": the promised rows; "odd": odd widths and batches; "width": one width throughout; "large":
-                 beyond the caches, slow
+    group        "table": the promised rows; "odd": odd widths and batches; "width": one width throughout; "bf16": with
+                 precision="bf16", too, where the CPU has that; "large": beyond the caches, slow
     """
 
     widths: tuple[int, ...]
@@ -43,7 +42,6 @@ class Network:
     target: float = 0.0
     jax_target: float = 1.0
     group: str = "table"
-    bf16: bool = False
     neighbour: Network | None = None
 
     @property
@@ -52,6 +50,7 @@ class Network:
         parts += [self.activation] if self.activation != "relu" else []
         parts += ["batch norm + dropout"] if self.batchnorm else []
         parts += [self.dtype] if self.dtype != "float32" else []
+        parts += [self.group] if self.group == "bf16" else []
         return " ".join(parts) + (f", {self.batch}" if self.batch else f", full batch of {self.rows}")
 
     @property
@@ -90,11 +89,12 @@ NETWORKS = (
     Network((64, 128, 64, 10), 128, target=2.6),
     Network((784, 128, 10), 64, target=2.1),
     Network((784, 256, 128, 10), 128, target=1.65),
-    Network((784, 1024, 1024, 10), 128, target=1.6, bf16=True),
+    Network((784, 1024, 1024, 10), 128, target=1.6),
     Network((2, 64, 64, 64, 1), 256, activation="tanh", loss="mse", target=2.3),
     Network((2, 64, 64, 64, 1), 256, activation="tanh", loss="mse", dtype="float64", target=2.1),
     Network((784, 256, 128, 10), 128, batchnorm=True, dropout=0.2, target=1.8),
     Network((4, 32, 16, 4), 0, rows=10_000, activation="tanh", loss="mse", target=2.8, jax_target=2.0),
+    Network((784, 1024, 1024, 10), 128, group="bf16"),
     Network((4, 16, 3), 32, group="odd"),
     Network((13, 64, 1), 64, loss="mse", group="odd"),
     Network((10, 45, 45, 10), 128, group="odd"),

@@ -71,7 +71,7 @@ def steps_section(result: Result) -> str:
     parts = []
     titles = {
         "table": "Networks", "width": "One width throughout", "odd": "Odd widths and batches",
-        "large": "Beyond the caches",
+        "bf16": "Products of bfloat16", "large": "Beyond the caches",
     }  # fmt: skip
     for group, title in titles.items():
         rows = [row for row in result["rows"] if row["group"] == group and not row["wrong"]]
@@ -79,6 +79,8 @@ def steps_section(result: Result) -> str:
             continue
         peers = [name for name in steps.PEERS if any(name in row["seconds"] for row in rows)]
         reached = [what for what in steps.LABELS if any(what in row["fastnn"][name] for row in rows for name in sets)]
+        if group != "bf16" and "bf16_speedup" in reached:
+            reached.remove("bf16_speedup")  # older results have it there
         headings = ["network, batch (us per step)", *peers, *sets, "floor"]
         headings += [steps.heading(what, name) for what in reached for name in sets] + ["c/numba"]
         drifts = [name for name in sets if any("loss_difference" in row for row in rows)]
@@ -253,6 +255,7 @@ NEEDED = {"machine": "cores", "startup": "fastnn", "real_data": "rows"}  # other
 SECTIONS: dict[str, tuple[str, Callable[[Result], str]]] = {
     "machine": ("The machine", machine_section),
     "steps": ("Training steps", steps_section),
+    "steps_bf16": ("Training steps with bfloat16", steps_section),
     "steps_2_threads": ("Training steps on two threads", steps_section),
     "products": ("Products", products_section),
     "products_2_threads": ("Products on two threads", products_section),

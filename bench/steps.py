@@ -2,7 +2,8 @@
 
     python -m bench.steps                 all rows but the largest network
     python -m bench.steps --quick         fewer rounds
-    python -m bench.steps -k 64-128       rows by a part of their name, or by group: table, odd, width, large, bf16
+    python -m bench.steps -k 64-128       rows by a part of their name, or by group: table, odd, width, bf16, large
+    python -m bench.steps -k bf16 --save  products of bfloat16, as a result of its own
     python -m bench.steps --no-peers      only NumPy and fastnn
     python -m bench.steps --compiled      PyTorch's compiled step too: takes half a minute more for each row
     python -m bench.steps --threads 2     networks with products of 10 MFLOP and more, and the full batch, on two cores
@@ -51,7 +52,7 @@ def makers(network: Network, sets: list[str], threads: int, peers: bool, compile
         found[name] = partial(FastnnMLP, backend=name, threads=threads)
         if threads > 1:
             found[f"{name}, 1 thread"] = partial(FastnnMLP, backend=name)
-        if network.bf16 and backends.can_run(name, OPERATIONS["dense_forward_bf16"]):
+        if network.group == "bf16" and backends.can_run(name, OPERATIONS["dense_forward_bf16"]):
             found[f"{name}, bf16"] = partial(FastnnMLP, backend=name, threads=threads, precision="bf16")
     if not peers or network.group != "table":
         return found
@@ -215,7 +216,7 @@ def table(rows: list[dict[str, Any]], sets: list[str]) -> str:
 
 def selected(text: str, threads: int) -> list[Network]:
     if text:
-        return [n for n in NETWORKS if text in n.name or text == n.group or (text == "bf16" and n.bf16)]
+        return [n for n in NETWORKS if text in n.name or text == n.group]
     if threads > 1:  # where there is something to share out
         return [n for n in NETWORKS if n.group == "table" and (n.flops_of_largest >= 10e6 or not n.batch)]
     return [network for network in NETWORKS if network.group != "large"]
@@ -249,6 +250,7 @@ def main() -> int:
     print(f"\n{table(rows, sets)}\n\n{LEGEND}\n{agreement.LEGEND}\n{timing.LEGEND}")
     if arguments.save or not (arguments.quick or arguments.k):
         name = "steps" if threads == 1 else f"steps_{threads}_threads"
+        name += f"_{arguments.k}" if arguments.k == "bf16" else ""
         saved = output.save(name, header, {"peaks": peaks, "sets": sets, "rows": rows})
         print(f"saved {saved.relative_to(environment.ROOT)}")
     return 1 if any(row["wrong"] for row in rows) else 0

@@ -9,7 +9,8 @@ from bench.networks import NETWORKS
 
 SETS = native.kernel_sets()
 BY_NAME = {network.name: network for network in NETWORKS if network.group != "large"}
-SHORT = [name for name, network in BY_NAME.items() if network.group == "table"]
+LOWER = [f"{name}, bf16" for name in SETS]
+SHORT = [name for name, network in BY_NAME.items() if network.group in ("table", "bf16")]
 
 
 def measure(name: str, full: bool) -> suite.Row:
@@ -29,7 +30,7 @@ MEASURED = suite.Rows(
 
 
 @pytest.mark.benchmark(timer=suite.CLOCK)
-@pytest.mark.parametrize("candidate", [*steps.PEERS, *SETS])
+@pytest.mark.parametrize("candidate", [*steps.PEERS, *SETS, *LOWER])
 @pytest.mark.parametrize("name", BY_NAME)
 def test_step(name: str, candidate: str, report: suite.Report, request: Any) -> None:
     full = request.config.option.benchmark_full
