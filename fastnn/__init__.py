@@ -47,6 +47,7 @@ _HOME = {
     "backends": "kernels.backends",
     "gradcheck": "gradcheck",
     "load": "model",
+    "lr_range_test": "range_test",
 }
 
 __all__ = ["__version__", "ops", *_HOME]
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from .optimizers import SGD, AdaGrad, Adam, RMSProp
     from .predictor import Predictor
     from .preprocessing import Standardizer
+    from .range_test import lr_range_test
     from .schedules import (
         Constant,
         Cosine,

@@ -98,6 +98,41 @@ def rates(values: Sequence[float], per: str, path: str | Path | None = None, the
     return figure
 
 
+def range_test(
+    tried: Sequence[float],
+    losses: Sequence[float],
+    smoothed: Sequence[float],
+    steepest: float,
+    path: str | Path | None = None,
+    theme: str = "light",
+) -> "Figure":
+    """The loss against the learning rate, and where it falls fastest; written to `path` when one is given.
+
+    tried, losses, smoothed   one number for each step
+    path                      .png, .svg or .pdf;  theme   "light" or "dark"
+
+    Returns the figure.
+    """
+    path = None if path is None else check_path(path)
+    figure, colours = _matplotlib()(figsize=(5.2, 3.9), dpi=160), _theme(theme)
+    figure.set_layout_engine(_layout())
+    figure.set_facecolor(colours["card"])
+    axes = figure.subplots()
+    axes.plot(tried, losses, color=colours["grid"], linewidth=1, label="each step")
+    axes.plot(tried, smoothed, color=colours["train"], linewidth=1.8, label="smoothed")
+    axes.axvline(steepest, color=colours["validation"], linewidth=1, linestyle=":", label=f"steepest: {steepest:.1e}")
+    # A loss that has begun to grow would flatten all that came before it.
+    low, high = float(np.min(smoothed)), float(np.max(smoothed[: max(1, len(smoothed) // 4)]))
+    margin = 0.15 * max(high - low, 1e-3 * abs(high), 1e-12)
+    axes.set_ylim(low - margin, high + 2 * margin)
+    _dress(axes, "Learning rate", "Loss", colours)
+    axes.set_xscale("log")
+    axes.legend(frameon=False, labelcolor=colours["text"])
+    if path is not None:
+        _write(figure, path, colours)
+    return figure
+
+
 def _theme(name: str) -> Mapping[str, str]:
     if name not in _THEMES:
         from fastnn.checks import unknown_name

@@ -22,7 +22,7 @@ FLOORS = [
     {"activations", "initializers", "layers", "losses", "optimizers", "schedules", "metrics", "history", "callbacks"}
     | {"data", "preprocessing", "tables", "encoding", "plots", "storage"},
     {"steps", "bound", "trainer", "predictor", "ops", "gradcheck", "scoring"},
-    {"training", "model"},
+    {"training", "model", "range_test"},
     {"cli"},
     {"__main__"},
 ]
