@@ -80,7 +80,16 @@ class BuildKernels(build_ext):
             raise NotBuiltError("they need gcc or clang: Microsoft's compiler has no vector extensions")
         module = Path(self.build_temp) / "_native.c"
         build.write_module(module)
-        sources, compile_one = ext.sources, self.compiler.compile
+        sources, compile_unit = ext.sources, self.compiler.compile
+
+        def compile_one(files: list[str], *args: Any, extra_postargs: list[str], **options: Any) -> list[str]:
+            try:
+                return list(compile_unit(files, *args, **options, extra_postargs=extra_postargs))
+            except (NotBuiltError, CCompilerError):
+                if Path(files[0]).name not in build.MAY_BE_EMPTY:
+                    raise
+                without = [*extra_postargs, *build.MAY_BE_EMPTY[Path(files[0]).name]]
+                return list(compile_unit(files, *args, **options, extra_postargs=without))
 
         def compile_all(files: list[str], *args: Any, **options: Any) -> list[str]:
             workers = ThreadPoolExecutor(self.parallel if isinstance(self.parallel, int) else _cores())

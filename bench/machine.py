@@ -83,7 +83,7 @@ def _together(run: Callable[[int, int], None], units: int, threads: int) -> floa
         started = time.perf_counter()
         run(0, units)
         return time.perf_counter() - started
-    barrier, cores = threading.Barrier(threads), environment.cores()
+    barrier, cores = threading.Barrier(threads, timeout=60), environment.cores()
     spans: list[tuple[float, float]] = []
 
     def work(thread: int) -> None:

@@ -8,6 +8,7 @@ starts instructions that do nothing, counted by the core's own clock: a chain of
 
 from __future__ import annotations
 
+import collections
 import ctypes
 import statistics
 import time
@@ -15,13 +16,15 @@ from collections.abc import Sequence
 
 from bench import environment
 
-SHARED = 0.95  # rate of instructions over the best one, below which the core is shared; alone it varies by 1%
+SHARED = 0.95  # rate of instructions over the core's own, below which it is shared; alone it varies by 1%
 TURNS, CHAIN_TURNS = 3000, 200  # of the two probes: some 15 us each
-LOOKS = 50  # a millisecond apart, at first, to learn what the core can do
+LOOKS, KEPT = 50, 1000  # a millisecond apart, at first, to learn what the core can do; of the last ones it is known
+ALONE = 0.95  # quantile of these rates that counts as the core's own: a few are wrong, by an interrupt in a probe
 PAUSE = 0.005  # seconds between looks while waiting
+SPINNING = 0.002  # seconds that threads of one's own may go on polling after their work
 
-_rates: list[float] = []
-"""The best rate that was seen in this process, once LOOKS have been taken."""
+_rates: dict[int, collections.deque[float]] = {}
+"""The last rates of each core."""
 
 
 def issue_rate() -> float:
@@ -41,15 +44,12 @@ def issue_rate() -> float:
 
 def at_work(cores: Sequence[int] = ()) -> bool:
     """Whether something runs beside this thread on its core or, of several that are given, on any of them."""
-    if not _rates:
-        for _ in range(LOOKS):
-            _rates[:] = [max(issue_rate(), *_rates, 0.0)]
-            time.sleep(0.001)
     if len(cores) < 2:
-        return _slow()
+        return _slow(cores[0] if cores else 0)
+    time.sleep(SPINNING)
     usual = set(environment.cores())
     try:
-        return any(_slow(core) for core in cores)
+        return any(_slow(core, move=True) for core in cores)
     finally:
         environment.keep_to(usual)
 
@@ -61,9 +61,13 @@ def wait(cores: Sequence[int], seconds: float) -> None:
         time.sleep(PAUSE)
 
 
-def _slow(core: int | None = None) -> bool:
-    if core is not None:
+def _slow(core: int, move: bool = False) -> bool:
+    if move:
         environment.keep_to({core})
+    rates = _rates.setdefault(core, collections.deque(maxlen=KEPT))
+    while len(rates) < LOOKS:
+        rates.append(issue_rate())
+        time.sleep(0.001)
     rate = issue_rate()
-    _rates[:] = [max(rate, *_rates)]
-    return rate < SHARED * _rates[0]
+    rates.append(rate)
+    return rate < SHARED * sorted(rates)[int(ALONE * len(rates))]

@@ -25,7 +25,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench import environment
@@ -105,9 +105,18 @@ def _peak_mib() -> float:
         return used / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def ended(command: Sequence[str], variables: Mapping[str, str]) -> tuple[subprocess.CompletedProcess[str], float, bool]:
-    """A process that has ended, when it was started on the clock of `time.monotonic`, and whether it had to wait for
-    a CPU, or something else ran on the same cores before or after it."""
+class Ended(NamedTuple):
+    """A process that has ended; `started` on the clock of `time.monotonic`. It was disturbed if it had to wait for a
+    CPU, or something else ran on one of the cores that it could use, before or after it."""
+
+    process: subprocess.CompletedProcess[str]
+    started: float
+    seconds: float
+    disturbed: bool
+
+
+def ended(command: Sequence[str], variables: Mapping[str, str]) -> Ended:
+    """Run a command to its end."""
     import resource
 
     cores = environment.cores()
@@ -118,22 +127,24 @@ def ended(command: Sequence[str], variables: Mapping[str, str]) -> tuple[subproc
         return used.ru_utime + used.ru_stime
 
     cpu, started = computed(), time.monotonic()
-    done = subprocess.run(command, cwd=environment.ROOT, env=variables, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=environment.ROOT, env=variables, capture_output=True, text=True, check=False, timeout=600
+    )
     wall, cpu = time.monotonic() - started, computed() - cpu
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
     waited = wall > timing.DISTURBED * cpu + 0.01
-    return done, started, waited or accompanied or neighbours.at_work(cores)
+    return Ended(done, started, wall, waited or accompanied or neighbours.at_work(cores))
 
 
 def run_child(library: str, cache: str | None = None) -> Answer:
     """Start a process that trains, and wait for it; seconds are from its start."""
     variables = dict(os.environ) | ({"FASTNN_CACHE_DIR": cache} if cache else {})
     command = [sys.executable, str(Path(__file__).resolve()), "--child", library]
-    done, started, disturbed = ended(command, variables)
-    answer: Answer = json.loads(done.stdout.splitlines()[-1])
-    seconds = answer["finished"] - started
-    return answer | {"seconds": seconds, "disturbed": disturbed, "said": done.stderr.strip()}
+    done = ended(command, variables)
+    answer: Answer = json.loads(done.process.stdout.splitlines()[-1])
+    seconds = answer["finished"] - done.started
+    return answer | {"seconds": seconds, "disturbed": done.disturbed, "said": done.process.stderr.strip()}
 
 
 def starts(libraries: Mapping[str, str], rounds: int) -> dict[str, list[Answer]]:
@@ -192,9 +203,9 @@ def imports(rounds: int) -> Row:
     waited: dict[str, list[bool]] = {name: [] for name in CODES}
     for _ in range(rounds + 1):
         for name, code in CODES.items():
-            _, started, disturbed = ended([sys.executable, "-c", code], os.environ)
-            row["rounds"][name].append(time.monotonic() - started)
-            waited[name].append(disturbed)
+            done = ended([sys.executable, "-c", code], os.environ)
+            row["rounds"][name].append(done.seconds)
+            waited[name].append(done.disturbed)
     row["rounds"] = {name: seconds[1:] for name, seconds in row["rounds"].items()}  # byte code and file caches
     return row | {"disturbed": {name: statistics.mean(found[1:]) for name, found in waited.items()}}
 

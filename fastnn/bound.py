@@ -253,7 +253,7 @@ class Bound:
 
 
 def _checked_rates(rates: Any, steps: int) -> Array:
-    found = np.asarray(rates, np.float64)
+    found = checks.numeric(rates, "run(rates)").astype(np.float64)
     if found.shape != (steps,):
         raise ValueError(f"run(rates): has shape {found.shape}, expected one for each of {steps} steps")
     if not (np.isfinite(found).all() and (found >= 0).all()):

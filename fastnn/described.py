@@ -5,7 +5,7 @@ losses, optimizers and initializers that is a tenth of the time in which a small
 share all but the constructor and what refuses assignments.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, TypeVar, dataclass_transform
 
 T = TypeVar("T")
@@ -21,12 +21,12 @@ class _Described:
         return hash(_values(self))
 
     def __repr__(self) -> str:
-        fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in _names(self))
-        return f"{type(self).__qualname__}({fields})"
+        given = ", ".join(f"{name}={getattr(self, name)!r}" for name in _names(self))
+        return f"{type(self).__qualname__}({given})"
 
 
 def _names(item: Any) -> list[str]:
-    return list(item.__dataclass_fields__)
+    return [field.name for field in fields(item)]  # without what is declared ClassVar
 
 
 def _values(item: Any) -> tuple[Any, ...]:

@@ -50,11 +50,12 @@ def gain(activation: str, slope: float = 0.01) -> float:
                  "selu": 3/4. ValueError for any other
     slope        of leaky ReLU below 0
     """
+    slope = checks.number("gain", "slope", slope)
     known = {
         "identity": 1.0, "sigmoid": 1.0, "tanh": 5.0 / 3.0, "relu": math.sqrt(2.0),
         "leaky_relu": math.sqrt(2.0 / (1.0 + slope**2)), "selu": 0.75,
     }  # fmt: skip
-    if activation not in known:
+    if not isinstance(activation, str) or activation not in known:
         raise checks.unknown_name("activation", activation, known)
     return known[activation]
 
@@ -286,9 +287,7 @@ def default_initializer(activation: str | None, kind: str = "weight") -> Initial
     return he_normal if activation == "relu" else xavier_uniform
 
 
-def draw(
-    initializer: Initializer, seed: int, layer: int, kind: str, shape: tuple[int, ...], fan_in: int = 0
-) -> np.ndarray:
+def draw(initializer: Initializer, seed: int, layer: int, kind: str, shape: tuple[int, ...], fan_in: int) -> np.ndarray:
     """The starting values of one parameter, float64: they depend on seed, layer number, kind and shape only.
 
     kind     "weight" or "bias"

@@ -200,6 +200,10 @@ class Loop:
         self.piece = self._steps_in(PIECE_WORK / (3 * model.count + 1))
         names = () if validation is None else ("val_loss", *(f"val_{name}" for name in validation.metrics))
         columns = ("epoch", "loss", *names, "lr", "seconds")
+        for monitor in schedule.monitors:
+            if monitor not in columns:
+                needs = " (it needs validation data)" if monitor.startswith("val_") else ""
+                raise ValueError(f"fit(schedule): it follows {monitor!r}; an epoch has {', '.join(columns[1:])}{needs}")
         self.history = History({name: [] for name in columns}, backend=trainer.backend, threads=threads)
         self.context = Context(
             model,

@@ -49,6 +49,7 @@ INLINE void set_shapes(int64_t upper, int64_t lower)
         shapes.rows[i] = rows[i];
         shapes.bytes[i] = rows[i] ? 4 * TILE : 0;
     }
+    __asm__ volatile("" ::: "memory"); /* GCC does not know which memory the instructions for tiles read */
     _tile_loadconfig(&shapes);
 }
 
@@ -71,6 +72,7 @@ INLINE void set_shapes(int64_t upper, int64_t lower)
     static __attribute__((noinline)) void tiles_##rows##x##vectors(const Tiles *t)                               \
     {                                                                                                            \
         const int64_t c_row = t->product->c_row;                                                                 \
+        __asm__ volatile("" ::: "memory");                                                                       \
         if (t->zero) {                                                                                           \
             FOR_TILES(ZERO, rows, vectors);                                                                      \
         } else {                                                                                                 \

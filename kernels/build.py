@@ -14,6 +14,8 @@ MODULE = "fastnn.kernels._native"
 # What is written is what is computed: no contraction (`fmadd` says where), no -ffast-math even where CFLAGS asks for
 # it, no flags for this machine's CPU.
 FLAGS = ["-std=c11", "-O3", "-fno-fast-math", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-g0"]
+# Units that a compiler may fail at because its assembler is too old, and what leaves them empty.
+MAY_BE_EMPTY = {"amx_float32.c": ["-DFASTNN_WITHOUT_AMX"]}
 WARNINGS = ["-Wall", "-Wextra", "-Wconversion"]
 
 _ABOUT = """

@@ -116,8 +116,9 @@ void fastnn_call(int64_t kernel, const int64_t *words);
 
 /* cdef ends */
 
-/* Whether the compiler and the system know the matrix unit of x86, AMX. */
-#if defined(__x86_64__) && defined(__linux__) && \
+/* Whether the compiler and the system know the matrix unit of x86, AMX. setup.py says FASTNN_WITHOUT_AMX where the
+ * assembler does not. */
+#if defined(__x86_64__) && defined(__linux__) && !defined(FASTNN_WITHOUT_AMX) && \
     ((defined(__clang__) && __clang_major__ >= 12) || (!defined(__clang__) && __GNUC__ >= 11))
 #define FASTNN_KNOWS_AMX 1
 #endif

@@ -22,6 +22,7 @@
 #endif
 
 enum {
+    STACK = 1 << 20, /* bytes, at least: a product of bfloat16 takes 300 KB */
     LINE = 128, /* x86 fetches lines of 64 bytes in pairs, some ARM cores have lines of 128 */
     POLLS = 16,              /* between two looks at the clock, about 0.3 us */
     PATIENCE = 50000,        /* nanoseconds; a sleeper and its waking cost about as much (30 to 40 us measured) */
@@ -252,7 +253,14 @@ static bool create_worker(void)
         sigdelset(&blocked, own[i]);
     }
     pthread_sigmask(SIG_SETMASK, &blocked, &before);
-    const bool created = pthread_create(&w->thread, NULL, work, w) == 0;
+    pthread_attr_t attributes;
+    size_t stack;
+    pthread_attr_init(&attributes);
+    if (pthread_attr_getstacksize(&attributes, &stack) == 0 && stack < STACK) {
+        pthread_attr_setstacksize(&attributes, STACK); /* musl's usual 128 KiB are too few */
+    }
+    const bool created = pthread_create(&w->thread, &attributes, work, w) == 0;
+    pthread_attr_destroy(&attributes);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (created) {
         atomic_store(&pool.workers, index + 1);

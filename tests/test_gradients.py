@@ -1,6 +1,5 @@
 """Every gradient against central differences in float64, and the tool that compares them against wrong gradients."""
 
-
 import networks
 import numpy as np
 import pytest

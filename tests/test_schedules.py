@@ -145,19 +145,26 @@ def test_what_counts_differently_is_not_combined() -> None:
         Cosine(5).per_step().per_step()
     with pytest.raises(TypeError, match=r"AtLeast: .* is no schedule .*ByHand"):
         AtLeast(lambda lr0, t: lr0, 0.1)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="cannot be multiplied"):
-        Product(Constant(), ByHand([0.1]))
+
+
+@pytest.mark.parametrize(
+    "second", [ByHand([0.1]), AtLeast(ByHand([0.1]), 0.01), ReduceOnPlateau(), ReduceOnPlateau().after_warmup(3)]
+)
+def test_what_takes_no_notice_of_its_rate_is_no_second_factor(second: Schedule) -> None:
+    with pytest.raises(ValueError, match="let it be the first factor"):
+        Product(Exponential(0.5), second)
+    assert Product(second, Exponential(0.5)).second == Exponential(0.5)
 
 
 # Plateaus.
 
 
-def plateau(schedule: Schedule, values: list[float], lr0: float = 0.1, name: str = "val_loss") -> list[float]:
+def plateau(schedule: Schedule, values: list[float], lr0: float = 0.1) -> list[float]:
     """The rate of each epoch, whose number is seen afterwards."""
     running, rates = schedule.start(), []
     for epoch, value in enumerate(values):
         rates.append(float(running.rates(lr0, 1, epoch)[0]))
-        running.see({name: value})
+        running.see({"val_loss": value})
     return rates
 
 
@@ -195,9 +202,15 @@ def test_a_training_begins_a_plateau_anew() -> None:
     assert plateau(schedule, [1.0, 1.0, 1.0]) == plateau(schedule, [1.0, 1.0, 1.0]) == [0.1, 0.1, 0.05]
 
 
-def test_a_plateau_without_its_number_says_what_there_is() -> None:
-    with pytest.raises(ValueError, match=r"monitor='val_loss'.*: an epoch has loss \(it needs validation data\)"):
-        plateau(ReduceOnPlateau(), [1.0], name="loss")
+@pytest.mark.parametrize("schedule", [ReduceOnPlateau(), ReduceOnPlateau().after_warmup(2)])
+def test_a_plateau_without_its_number_is_refused_before_training(schedule: Schedule) -> None:
+    with pytest.raises(ValueError, match=r"it follows 'val_loss'; an epoch has loss, .* \(it needs validation data\)"):
+        fitted(schedule, callbacks=lambda context: pytest.fail("an epoch was trained"))
+
+
+def test_a_relative_threshold_is_a_share_of_the_magnitude() -> None:
+    rates = plateau(ReduceOnPlateau(0.5, patience=0, mode="max"), [-1.0, -1.00005, -0.9, -0.9])
+    assert rates == [0.1, 0.1, 0.05, 0.05]
 
 
 # Fields.
@@ -223,6 +236,8 @@ def test_a_plateau_without_its_number_says_what_there_is() -> None:
         lambda: CosineRestarts(5, 0),
         lambda: OneCycle(1),
         lambda: OneCycle(10, 1.0),
+        lambda: OneCycle(10, 0.1),
+        lambda: OneCycle(2),
         lambda: ReduceOnPlateau(factor=1.0),
         lambda: ReduceOnPlateau(mode="least"),
         lambda: ReduceOnPlateau(threshold_mode="relative"),
@@ -238,9 +253,23 @@ def test_fields_out_of_range_are_refused(make: Any) -> None:
         make()
 
 
-def test_fields_of_a_wrong_type_are_refused() -> None:
-    with pytest.raises(TypeError, match=r"StepDecay\(every=1.5\)"):
-        StepDecay(0.5, 1.5)  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: StepDecay(0.5, 1.5),
+        lambda: MultiStepDecay(0.5, 5),
+        lambda: InTurn([Constant()], Constant()),
+        lambda: ByHand(3),
+    ],
+)
+def test_fields_of_a_wrong_type_are_refused(make: Any) -> None:
+    with pytest.raises(TypeError, match=r"^(StepDecay|MultiStepDecay|InTurn|ByHand)\(\w+="):
+        make()
+
+
+def test_what_a_function_gives_instead_of_a_rate_is_named() -> None:
+    with pytest.raises(ValueError, match=r"returned None for epoch 0"):
+        ByHand(lambda lr0, t: None).at_least(0.1).rates(0.1, 1)  # type: ignore[arg-type, return-value]
 
 
 # Trainings.
@@ -296,12 +325,12 @@ def test_a_training_follows_its_validation_error() -> None:
     assert history["lr"] == [0.05, 0.05, 0.025, 0.0125, 0.00625]
 
 
-@pytest.mark.parametrize("rates", [np.ones(3), np.ones((4, 1)), [0.1, 0.1, 0.1, np.nan], [0.1, 0.1, 0.1, -0.1]])
+@pytest.mark.parametrize("rates", [np.ones(3), np.ones((4, 1)), [0.1, 0.1, 0.1, np.nan], [0.1, 0.1, 0.1, -0.1], "abc"])
 def test_rates_that_do_not_fit_the_steps_are_refused_before_any(rates: Any) -> None:
     X, y = np.ones((16, 2), np.float32), np.ones((16, 1), np.float32)
     model = fnn.Sequential([fnn.Dense(1)], inputs=2)
     before, bound = model.get_weights(), fnn.Trainer(model, "mse", batch_size=4).bind(X, y)
-    with pytest.raises(ValueError, match=r"run\(rates\)"):
+    with pytest.raises((ValueError, TypeError), match=r"run\(rates\)"):
         bound.run(np.arange(16), rates)
     assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
 

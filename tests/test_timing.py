@@ -56,8 +56,24 @@ def test_a_process_without_patience_measures_once(
     accompanied: Callable[[Iterable[bool]], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(timing.PATIENCE, "left", 0.0)
-    accompanied(chain(repeat(True, 4 * 4)))  # StopIteration would say that more was measured
+    accompanied(repeat(True, 4 * 2))  # StopIteration would say that more was measured
     assert len(timed(4)["a"].rounds) == 4
+
+
+def test_a_few_wrong_looks_do_not_make_every_core_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = chain(repeat(16.0, 60), [40.0, 35.0, 50.0], repeat(16.1))
+    monkeypatch.setattr(neighbours, "issue_rate", lambda: next(rates))
+    monkeypatch.setattr(neighbours, "_rates", {})
+    assert not any(neighbours.at_work([7]) for _ in range(100))
+
+
+def test_a_core_whose_rate_falls_is_shared_and_each_has_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "_rates", {})
+    for core, own in ((0, 16.0), (1, 12.0)):
+        rates = chain(repeat(own, 60), repeat(0.8 * own))
+        monkeypatch.setattr(neighbours, "issue_rate", lambda rates=rates: next(rates))
+        seen = [neighbours.at_work([core]) for _ in range(20)]
+        assert seen == [False] * 10 + [True] * 10
 
 
 def test_the_rate_of_instructions_is_that_of_the_core() -> None:

@@ -79,7 +79,11 @@ def has(feature: str) -> bool:
 
 
 def _may_use_amx() -> bool:
-    """Asks Linux for the registers of the matrix unit, as kernels/library.c does."""
+    """Asks Linux for the registers of the matrix unit, as kernels/library.c does.
+
+    From then on the process needs larger stacks for its signal handlers (`sigaltstack`), and Linux refuses where it has
+    set up a smaller one before.
+    """
     import ctypes
 
     if not sys.platform.startswith("linux"):

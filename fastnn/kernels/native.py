@@ -79,7 +79,10 @@ def best_isa() -> str:
 
 @functools.cache
 def has(feature: str) -> bool:
-    """Whether this CPU has a feature beyond its level, in LLVM's words, that some kernels need."""
+    """Whether this CPU has a feature beyond its level, in LLVM's words, that some kernels need, and the library has
+    them."""
+    if feature == "amx-bf16" and not find("dense_forward_bf16", "float32", "amx"):
+        return False
     return bool(_load()[0].fastnn_has(feature.encode()))
 
 
@@ -88,7 +91,9 @@ def address(operation: str, dtype: str) -> int:
     """The address of an operation's kernel for "float32" or "float64" at the level in use; 0 if there is none."""
     from . import cpu
 
-    return (cpu.has("amx-bf16") and find(operation, dtype, "amx")) or find(operation, dtype, cpu.isa())
+    # Asking for the matrix unit has effects on the process: only an operation that has a use for it does.
+    with_matrix_unit = find(operation, dtype, "amx")
+    return with_matrix_unit if with_matrix_unit and cpu.has("amx-bf16") else find(operation, dtype, cpu.isa())
 
 
 def find(operation: str, dtype: str, isa: str) -> int:

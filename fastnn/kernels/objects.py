@@ -56,8 +56,7 @@ def _hash_sources() -> str:
         digest.update(path.name.encode() + path.read_bytes())
     features = ",".join(sorted(cpu.features()))
     versions = [metadata.version("numba"), metadata.version("llvmlite"), sys.version.split()[0]]
-    level = f"{cpu.isa()} {cpu.has('amx-bf16')}"
-    digest.update("|".join([*versions, cpu.name(), features, level]).encode())
+    digest.update("|".join([*versions, cpu.name(), features, cpu.isa()]).encode())
     return digest.hexdigest()
 
 
@@ -91,7 +90,9 @@ def _load(name: str, dtype: str) -> int:
 
 def _path(name: str, dtype: str) -> Path | None:
     folder = cache_folder()
-    return None if folder is None else folder / f"{name}-{dtype}-{source_hash()}.o"
+    # Asking for the matrix unit has effects on the process: only the routine that has a use for it does.
+    form = "-amx" if name == "product_bf16" and cpu.has("amx-bf16") else ""
+    return None if folder is None else folder / f"{name}{form}-{dtype}-{source_hash()}.o"
 
 
 def _cached(name: str, dtype: str) -> tuple[tuple[str, ...], bytes] | None:

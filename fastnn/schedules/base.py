@@ -33,6 +33,16 @@ class Schedule:
         """The rate at time t, from the optimizer's rate."""
         raise NotImplementedError
 
+    @property
+    def monitors(self) -> tuple[str, ...]:
+        """The numbers of an epoch that it follows."""
+        return ()
+
+    @property
+    def follows_lr0(self) -> bool:
+        """Whether the rate at every time depends on the lr0 that it is called with then."""
+        return not self.monitors
+
     def start(self) -> Schedule:
         """The schedule of one training; another object only where it has a state that the training changes."""
         return self
@@ -74,7 +84,7 @@ class Schedule:
         value = self(lr0, t)
         try:
             number = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = math.nan
         if not 0.0 <= number < math.inf:
             raise ValueError(
@@ -122,8 +132,14 @@ class ByHand(Schedule):
 
     source: Rates
 
+    @property
+    def follows_lr0(self) -> bool:
+        return callable(self.source)
+
     def __post_init__(self) -> None:
         if not callable(self.source):
+            if not isinstance(self.source, (list, tuple, np.ndarray)):
+                raise TypeError(f"ByHand(source={self.source!r}): expected a function (lr0, t) or a list of rates")
             values = tuple(checks.number("ByHand", "source", value, minimum=0.0) for value in self.source)
             if not values:
                 raise ValueError("ByHand(source=[]): expected at least one rate")

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 
 from fastnn import checks
 
-from .base import ByHand, Schedule
+from .base import Schedule
 
 
 def _checked(owner: str, *schedules: Schedule) -> str:
     """That all are schedules that count the same; what they count."""
     for schedule in schedules:
         if not isinstance(schedule, Schedule):
-            raise TypeError(f"{owner}: {schedule!r} is no schedule (a function or a list: ByHand({schedule!r}))")
+            raise TypeError(f"{owner}: {schedule!r} is no schedule (a function or a list becomes one as ByHand(...))")
     counted = {schedule.per for schedule in schedules}
     if len(counted) > 1:
         raise ValueError(f"{owner}: some of the schedules count epochs and some steps; use per_step() on the whole")
@@ -29,6 +29,14 @@ class _Of(Schedule):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "per", _checked(type(self).__name__, self.schedule))
+
+    @property
+    def monitors(self) -> tuple[str, ...]:
+        return self.schedule.monitors
+
+    @property
+    def follows_lr0(self) -> bool:
+        return self.schedule.follows_lr0
 
     def start(self) -> Schedule:
         return replace(self, schedule=self.schedule.start())
@@ -48,7 +56,8 @@ class AtLeast(_Of):
         self._check(minimum={"minimum": 0.0})
 
     def __call__(self, lr0: float, t: float) -> float:
-        return max(self.schedule(lr0, t), self.minimum)
+        rate = self.schedule(lr0, t)
+        return max(rate, self.minimum) if isinstance(rate, (int, float)) else rate  # what is no number is refused later
 
 
 @dataclass(frozen=True)
@@ -90,6 +99,14 @@ class Warmup(Schedule):
             return lr0 * (self.start_factor + (1.0 - self.start_factor) * (t + 1.0) / self.length)
         return self.then(lr0, t - self.length)
 
+    @property
+    def monitors(self) -> tuple[str, ...]:
+        return self.then.monitors
+
+    @property
+    def follows_lr0(self) -> bool:
+        return self.then.follows_lr0
+
     def start(self) -> Schedule:
         return replace(self, then=self.then.start())
 
@@ -109,7 +126,11 @@ class InTurn(Schedule):
     then: Schedule
 
     def __post_init__(self) -> None:
-        parts = tuple((checks.integer("InTurn", "parts", length, minimum=1), part) for length, part in self.parts)
+        try:
+            pairs = [(length, part) for length, part in self.parts]
+        except (TypeError, ValueError):
+            raise TypeError(f"InTurn(parts={self.parts!r}): expected pairs (length, schedule)") from None
+        parts = tuple((checks.integer("InTurn", "parts", length, minimum=1), part) for length, part in pairs)
         object.__setattr__(self, "parts", parts)
         object.__setattr__(self, "per", _checked("InTurn", *(part for _, part in parts), self.then))
 
@@ -119,6 +140,14 @@ class InTurn(Schedule):
                 return part(lr0, t)
             t -= length
         return self.then(lr0, t)
+
+    @property
+    def monitors(self) -> tuple[str, ...]:
+        return tuple(name for _, part in self.parts for name in part.monitors) + self.then.monitors
+
+    @property
+    def follows_lr0(self) -> bool:
+        return all(part.follows_lr0 for _, part in self.parts) and self.then.follows_lr0
 
     def start(self) -> Schedule:
         return InTurn(tuple((length, part.start()) for length, part in self.parts), self.then.start())
@@ -131,18 +160,32 @@ class InTurn(Schedule):
 
 @dataclass(frozen=True)
 class Product(Schedule):
-    """`second` applied to the rate that `first` gives: for factors of lr0 their product (torch's ChainedScheduler)."""
+    """`second` applied to the rate that `first` gives: for factors of lr0 their product (torch's ChainedScheduler).
+
+    `second` must take notice of the rate it is given: a list of rates and a plateau do not, and can be `first` only.
+    """
 
     first: Schedule
     second: Schedule
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "per", _checked("Product", self.first, self.second))
-        if any(isinstance(one, ByHand) and not callable(one.source) for one in (self.first, self.second)):
-            raise ValueError("Product: a list of rates takes no notice of lr0 and cannot be multiplied")
+        if not self.second.follows_lr0:
+            raise ValueError(
+                f"Product(second={self.second!r}): a list of rates or a plateau takes no notice of the rate that it is "
+                "given; let it be the first factor"
+            )
 
     def __call__(self, lr0: float, t: float) -> float:
         return self.second(self.first(lr0, t), t)
+
+    @property
+    def monitors(self) -> tuple[str, ...]:
+        return self.first.monitors + self.second.monitors
+
+    @property
+    def follows_lr0(self) -> bool:
+        return self.first.follows_lr0 and self.second.follows_lr0
 
     def start(self) -> Schedule:
         return Product(self.first.start(), self.second.start())

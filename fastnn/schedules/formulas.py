@@ -44,6 +44,8 @@ class MultiStepDecay(Schedule):
 
     def __post_init__(self) -> None:
         self._check(factor={"above": 0.0, "maximum": 1.0})
+        if not isinstance(self.milestones, (list, tuple)):
+            raise TypeError(f"MultiStepDecay(milestones={self.milestones!r}): expected a list of times")
         times = tuple(checks.integer("MultiStepDecay", "milestones", time, minimum=1) for time in self.milestones)
         if any(later <= earlier for earlier, later in pairwise(times)):
             raise ValueError(f"MultiStepDecay(milestones={list(self.milestones)}): must ascend")
@@ -201,7 +203,7 @@ class OneCycle(Schedule):
     where lr0 is max_lr; momentum stays as it is (PyTorch's moves it the other way by default).
 
     length         epochs in all, at least 2 (total_steps); afterwards the rate stays
-    rise           share of them until lr0 is reached, above 0, below 1 (pct_start)
+    rise           share of them until lr0 is reached, below 1 (pct_start); more than one epoch, so that it is reached
     start_factor   the rate at t = 0 is lr0 / start_factor (div_factor)
     final_factor   the rate at the end is that one / final_factor (final_div_factor)
     """
@@ -216,6 +218,8 @@ class OneCycle(Schedule):
         self._check(
             rise={"above": 0.0, "below": 1.0}, start_factor={"minimum": 1.0}, final_factor={"minimum": 1.0}
         )  # fmt: skip
+        if self.rise * self.length <= 1.0:
+            raise ValueError(f"OneCycle(length={self.length}, rise={self.rise}): rise * length must be above 1")
 
     def __call__(self, lr0: float, t: float) -> float:
         t = min(t, self.length - 1)

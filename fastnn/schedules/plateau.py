@@ -15,7 +15,8 @@ from .base import Schedule
 class ReduceOnPlateau(Schedule):
     """The rate is multiplied by `factor` when a number of each epoch has not improved for more than `patience` epochs.
 
-    PyTorch's ReduceLROnPlateau, with its defaults and its way of counting.
+    PyTorch's ReduceLROnPlateau, with its defaults and its way of counting; the relative threshold is a share of the
+    best's magnitude, where PyTorch's goes the wrong way for numbers below 0.
 
     monitor     "val_loss", "loss" or another number of the history;  mode   "min" or "max": which is better
     factor      above 0, below 1
@@ -44,6 +45,10 @@ class ReduceOnPlateau(Schedule):
         if self.threshold_mode not in ("rel", "abs"):
             raise checks.unknown_name("threshold_mode", self.threshold_mode, ("rel", "abs"))
 
+    @property
+    def monitors(self) -> tuple[str, ...]:
+        return (self.monitor,)
+
     def __call__(self, lr0: float, t: float) -> float:
         return lr0  # before a training has begun
 
@@ -51,7 +56,7 @@ class ReduceOnPlateau(Schedule):
         return _Plateau(self)
 
 
-@dataclass
+@dataclass(eq=False)
 class _Plateau(Schedule):
     """Such a schedule in a training."""
 
@@ -80,9 +85,6 @@ class _Plateau(Schedule):
         if math.isnan(self.rate):
             return  # its time, after a warm-up or in turn, has not come
         of = self.of
-        if of.monitor not in logs:
-            needs = " (it needs validation data)" if of.monitor.startswith("val_") else ""
-            raise ValueError(f"ReduceOnPlateau(monitor={of.monitor!r}): an epoch has {', '.join(logs)}{needs}")
         value = float(logs[of.monitor])
         if self._better(value):
             self.best, self.waited = value, 0
