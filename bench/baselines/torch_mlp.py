@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sysconfig
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,7 @@ class TorchCompiledMLP(TorchMLP):
         self.exp_avg, self.exp_avg_sq = ([torch.zeros_like(p) for p in self.parameters] for _ in range(2))
         self.steps = [torch.zeros((), dtype=torch.float64) for _ in self.parameters]
         self.step = torch.compile(self._step, fullgraph=True, dynamic=False, options={"cpp_wrapper": True})
+        self.compiled = False
 
     def _step(self, rows: torch.Tensor) -> torch.Tensor:
         x, y = (self.X, self.y) if self.full else (self.X[rows], self.y[rows])
@@ -108,5 +110,12 @@ class TorchCompiledMLP(TorchMLP):
         return loss.detach()
 
     def run(self, order: np.ndarray) -> np.ndarray:
-        losses = [self.step(rows) for rows in torch.from_numpy(order)]
+        rows = torch.from_numpy(order)
+        if self.compiled:
+            losses = [self.step(row) for row in rows]
+        else:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Inductor's own: tests make errors of warnings
+                losses = [self.step(row) for row in rows]
+            self.compiled = True
         return np.asarray(torch.stack(losses).numpy(), np.float64)
