@@ -84,10 +84,8 @@ def rates(values: Sequence[float], per: str, path: str | Path | None = None, the
     Returns the figure.
     """
     path = None if path is None else check_path(path)
-    figure, colours = _matplotlib()(figsize=(5.2, 3.9), dpi=160), _theme(theme)
-    figure.set_layout_engine(_layout())
-    figure.set_facecolor(colours["card"])
-    axes = figure.subplots()
+    colours = _theme(theme)
+    figure, axes = _one_panel(colours)
     drawn = np.asarray(values, np.float64)
     axes.plot(drawn, color=colours["train"], linewidth=1.8, marker="o" if len(drawn) <= 30 else "", markersize=3.5)
     if drawn.min() > 0 and drawn.max() > 20 * drawn.min():
@@ -114,10 +112,8 @@ def range_test(
     Returns the figure.
     """
     path = None if path is None else check_path(path)
-    figure, colours = _matplotlib()(figsize=(5.2, 3.9), dpi=160), _theme(theme)
-    figure.set_layout_engine(_layout())
-    figure.set_facecolor(colours["card"])
-    axes = figure.subplots()
+    colours = _theme(theme)
+    figure, axes = _one_panel(colours)
     axes.plot(tried, losses, color=colours["grid"], linewidth=1, label="each step")
     axes.plot(tried, smoothed, color=colours["train"], linewidth=1.8, label="smoothed")
     axes.axvline(steepest, color=colours["validation"], linewidth=1, linestyle=":", label=f"steepest: {steepest:.1e}")
@@ -131,6 +127,13 @@ def range_test(
     if path is not None:
         _write(figure, path, colours)
     return figure
+
+
+def _one_panel(colours: Mapping[str, str]) -> "tuple[Figure, Axes]":
+    figure = _matplotlib()(figsize=(5.2, 3.9), dpi=160)
+    figure.set_layout_engine(_layout())
+    figure.set_facecolor(colours["card"])
+    return figure, figure.subplots()
 
 
 def _theme(name: str) -> Mapping[str, str]:
