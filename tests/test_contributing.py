@@ -13,7 +13,7 @@ CHECK = """
 import numpy as np
 import fastnn as fnn
 from fastnn import activations, ops
-from fastnn.layers import Scale
+from fastnn.layers.normalization import Scale
 from fastnn.optimizers import Lion
 import cases
 

@@ -1,0 +1,13 @@
+"""Layers: what a user writes down, and which operations each is made of.
+
+A layer is a frozen description. It says how wide it is, which parameters it has, and, when a plan is compiled, writes
+its forward and backward operations with the builder's help.
+"""
+
+from .activation import Activation
+from .base import Layer
+from .dense import Dense
+from .dropout import Dropout
+from .normalization import BatchNorm
+
+__all__ = ["Activation", "BatchNorm", "Dense", "Dropout", "Layer"]
