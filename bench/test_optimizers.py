@@ -19,7 +19,7 @@ MEASURED = suite.Rows("optimizers", measure, lambda rows: optimizers.table(list(
 @pytest.mark.benchmark(timer=suite.CLOCK)
 @pytest.mark.parametrize("candidate", [*optimizers.PEERS, *SETS])
 @pytest.mark.parametrize("size", optimizers.SIZES)
-@pytest.mark.parametrize("name", optimizers.NUMPY)
+@pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
 def test_optimizer(name: str, size: int, candidate: str, report: suite.Report, request: Any) -> None:
     full = request.config.option.benchmark_full
     if not full and size == optimizers.SIZES[-1] and name != "Adam":

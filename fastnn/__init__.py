@@ -12,7 +12,9 @@ __version__ = "0.1.0"
 _HOME = {
     "Activation": "layers",
     "AdaGrad": "optimizers",
+    "Adadelta": "optimizers",
     "Adam": "optimizers",
+    "AdamW": "optimizers",
     "BCE": "losses",
     "BatchNorm": "layers",
     "Callback": "callbacks",
@@ -24,20 +26,25 @@ _HOME = {
     "Dropout": "layers",
     "EarlyStopping": "callbacks",
     "Exponential": "schedules",
+    "Group": "optimizers",
     "History": "history",
     "InverseSquareRoot": "schedules",
     "InverseTime": "schedules",
     "LambdaCallback": "callbacks",
+    "Lion": "optimizers",
     "MSE": "losses",
     "ModelFileError": "storage",
     "MultiStepDecay": "schedules",
+    "NAdam": "optimizers",
     "NonFiniteLoss": "bound",
     "OneCycle": "schedules",
     "Polynomial": "schedules",
     "Predictor": "predictor",
     "ProgressBar": "callbacks",
+    "RAdam": "optimizers",
     "RMSProp": "optimizers",
     "ReduceOnPlateau": "schedules",
+    "Rprop": "optimizers",
     "SGD": "optimizers",
     "SearchThenConverge": "schedules",
     "Sequential": "model",
@@ -62,7 +69,7 @@ if TYPE_CHECKING:
     from .layers import Activation, BatchNorm, Dense, Dropout
     from .losses import BCE, MSE, CrossEntropy
     from .model import Sequential, load
-    from .optimizers import SGD, AdaGrad, Adam, RMSProp
+    from .optimizers import SGD, Adadelta, AdaGrad, Adam, AdamW, Group, Lion, NAdam, RAdam, RMSProp, Rprop
     from .predictor import Predictor
     from .preprocessing import Standardizer
     from .range_test import lr_range_test

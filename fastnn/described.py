@@ -5,14 +5,15 @@ of layers, losses, optimizers and initializers, which a small training would wai
 all but the constructor and what refuses assignments.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar, dataclass_transform
 
 T = TypeVar("T")
 
 
 class _Described:
-    """Equality, hash and text by the fields, as dataclasses have them."""
+    """Equality, hash and text by the fields, as dataclasses have them; options that are given by name alone, and have
+    their default, are left out of the text."""
 
     def __eq__(self, other: object) -> bool:
         return _values(self) == _values(other) if type(other) is type(self) else NotImplemented
@@ -21,7 +22,8 @@ class _Described:
         return hash(_values(self))
 
     def __repr__(self) -> str:
-        given = ", ".join(f"{name}={getattr(self, name)!r}" for name in _names(self))
+        names = sorted(_names(self), key=lambda name: self.__dataclass_fields__[name].kw_only)  # type: ignore[attr-defined]
+        given = ", ".join(f"{name}={getattr(self, name)!r}" for name in names if not _is_usual(self, name))
         return f"{type(self).__qualname__}({given})"
 
 
@@ -29,11 +31,16 @@ def _names(item: Any) -> list[str]:
     return [field.name for field in fields(item)]  # without what is declared ClassVar
 
 
+def _is_usual(item: Any, name: str) -> bool:
+    own = item.__dataclass_fields__[name]
+    return bool(own.kw_only and getattr(item, name) == own.default)
+
+
 def _values(item: Any) -> tuple[Any, ...]:
     return tuple(getattr(item, name) for name in _names(item))
 
 
-@dataclass_transform(frozen_default=True)
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def description(cls: type[T]) -> type[T]:
     """A class as a frozen dataclass: for what users write down and compare, such as Dense(10) and Adam(lr=0.1)."""
     for name in ("__eq__", "__hash__", "__repr__"):

@@ -90,12 +90,14 @@ class Trainer:
             "parameters": parameters.arena,
             "state": parameters.state,
             "gradients": aligned_zeros(len(parameters.arena)),
-            **{moment: aligned_zeros(len(parameters.arena)) for moment in self.optimizer.moments},
+            **self.optimizer.factors(parameters),
+            **{name: aligned_zeros(len(parameters.arena)) for name in self.optimizer.kept},
         }
+        self._start_moments()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy compiles its own plans: those of this one hold addresses. It trains the copy of the model.
-        moments = {name: self._arenas[name] for name in self.optimizer.moments}
+        moments = {name: self._arenas[name] for name in self.optimizer.kept}
         made_from = (
             self.model, self.loss, self.optimizer, self.batch_size, self.threads, self.backend, self.precision
         )  # fmt: skip
@@ -130,10 +132,22 @@ class Trainer:
         return [entry.value.copy() for entry in self.model.parameters.views(self._arenas["gradients"])]
 
     def reset(self) -> None:
-        """Moments and step count to zero; the parameters stay."""
+        """Moments to their start, step count to zero; the parameters stay."""
         self.step_count = 0
-        for moment in self.optimizer.moments:
-            self._arenas[moment][...] = 0
+        self._start_moments()
+
+    def _start_moments(self) -> None:
+        for name in self.optimizer.kept:
+            self._arenas[name].view(self.model.dtype)[...] = self.optimizer.starts.get(name, 0.0)
+
+    def swap_average(self) -> None:
+        """Exchanges the model's weights and their average (`ema_decay` of the optimizer), in place; training goes on
+        from the weights, so swap back before. ValueError without an average or before the first step."""
+        if self.optimizer.ema_decay is None or self.step_count == 0:
+            raise ValueError("swap_average(): needs an optimizer with ema_decay, and a step that was made")
+        self.abandon_step()
+        weights, average = self._arenas["parameters"], self._arenas["average"]
+        weights[...], average[...] = average.copy(), weights.copy()
 
     # Training.
 

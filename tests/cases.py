@@ -30,22 +30,29 @@ LONG = 70_001
 """Beyond 65,536 and odd: for what works number by number."""
 
 SCALARS: dict[str, float | int] = {
-    "accumulate": 1, "alpha": 0.99, "beta1": 0.9, "beta2": 0.999, "c0": 1.0, "c1": 0.0, "c2": -1.0, "derivative": 2,
-    "eps": 1e-5, "first": 0, "floor": 0.0, "key": 0x9E3779B9, "lr": 0.01, "momentum": 0.9, "scale": 0.125,
-    "sqrt_bias_correction2": 0.3, "step_size": 0.02, "threshold": 0xC0000000,
+    "accumulate": 1, "alpha": 0.99, "avg_step": 0.02, "beta1": 0.9, "beta2": 0.999, "c0": 1.0, "c1": 0.0, "c2": -1.0,
+    "decay": 0.99, "derivative": 2, "eps": 1e-5, "eta_minus": 0.5, "eta_plus": 1.2, "first": 0, "floor": 0.0,
+    "grad_step": 0.01, "grouped": 1, "inner_eps": 0.0, "key": 0x9E3779B9, "lr": 0.01, "max_norm": 0.5, "max_step": 2.0,
+    "max_value": 0.7, "min_step": 0.2, "momentum": 0.9, "plain_step": 0.0, "rectified_step": 0.02, "rho": 0.9,
+    "scale": 0.125, "shrink": 0.001, "sqrt_bias_correction2": 0.3, "step_size": 0.02, "threshold": 0xC0000000,
+    "weight": 1.0, "weight_decay": 0.03,
 }  # fmt: skip
 """The usual value of each scalar."""
 
 OTHER_SCALARS: dict[str, tuple[float | int, ...]] = {
-    "accumulate": (0,), "alpha": (0.5,), "beta1": (0.5, 0.3), "beta2": (0.9,), "c0": (0.0,), "c1": (1.0,), "c2": (0.7,),
-    "derivative": (0, 1), "eps": (1e-8, 0.1), "first": (1, 1000, 2**32 - 1),
-    "floor": (-np.inf, -0.5), "key": (0, 2**32 - 1), "lr": (1.0,),
-    "momentum": (0.1,), "scale": (1 / 3,), "sqrt_bias_correction2": (1.0,), "step_size": (1.0,),
-    "threshold": (1, 0x80000000, 2**32 - 1),
+    "accumulate": (0,), "alpha": (0.5,), "avg_step": (1.0,), "beta1": (0.5, 0.3), "beta2": (0.9,), "c0": (0.0,),
+    "c1": (1.0,), "c2": (0.7,), "decay": (0.0, 0.5), "derivative": (0, 1), "eps": (1e-8, 0.1),
+    "first": (1, 1000, 2**32 - 1), "floor": (-np.inf, -0.5), "grad_step": (0.0, 1.0), "grouped": (0,),
+    "inner_eps": (1e-3,), "key": (0, 2**32 - 1), "lr": (1.0,), "max_norm": (1e6,), "max_value": (1e6,),
+    "momentum": (0.1,), "plain_step": (0.01,), "rectified_step": (0.0, 1.0), "rho": (0.5,), "scale": (1 / 3,),
+    "shrink": (0.0, 0.5), "sqrt_bias_correction2": (1.0,), "step_size": (1.0,),
+    "threshold": (1, 0x80000000, 2**32 - 1), "weight": (0.1,), "weight_decay": (0.0, 2.0),
 }  # fmt: skip
 """What else it may be, each value in a branch or a magnitude of its own."""
 
-_POSITIVE = {"running_var", "inv_std", "exp_avg_sq", "square_avg", "sum"}
+_POSITIVE = {
+    "running_var", "inv_std", "exp_avg_sq", "square_avg", "sum", "acc_delta", "step_size", "rates", "decays", "total"
+}  # fmt: skip
 
 
 def skip_unless_there(name: str, backend: str = "", dtype: str = "float32", isa: str = "") -> None:
@@ -85,9 +92,13 @@ def scalars(name: str, generator: np.random.Generator) -> dict[str, float | int]
     return {scalar: choice[generator.integers(len(choice))] for scalar, choice in zip(names, choices, strict=True)}
 
 
+UPDATES = [name for name, entry in OPERATIONS.items() if "shrink" in entry.operands]
+"""The updates of optimizers."""
+
+
 def first_step(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """The same with the moments of an optimizer at zero, which shows the factor of the gradient alone."""
-    moments = {array.name for array in OPERATIONS[name].arrays if array.access == "updates"} - {"param"}
+    moments = {array.name for array in OPERATIONS[name].arrays if array.access == "updates"} - {"param", "step_size"}
     return arguments | {moment: np.zeros_like(arguments[moment]) for moment in moments}
 
 

@@ -115,7 +115,7 @@ def _without_old_values(entry: Operation, arguments: Mapping[str, Any]) -> dict[
     """NaN, or the least integer, in every array that is written without being read: old values must not matter."""
     written = {a.name for a in entry.arrays if a.access == "writes"}
     if arguments.get("accumulate") == 0:
-        written.add("dweight")
+        written |= {a.name for a in entry.arrays if a.access == "updates"}
     return {name: np.full_like(arguments[name], _worst(arguments[name].dtype)) for name in written}
 
 

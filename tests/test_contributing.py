@@ -14,13 +14,13 @@ import numpy as np
 import fastnn as fnn
 from fastnn import activations, ops
 from fastnn.layers.normalization import Scale
-from fastnn.optimizers import Lion
+from fastnn.optimizers.descent import Signum
 import cases
 
 spec = activations.{spec}
 activations.ACTIVATIONS[spec.name] = spec
 
-for name in ("lion_update", "leaky_relu_forward", "leaky_relu_backward", "scale_forward", "scale_backward"):
+for name in ("signum_update", "leaky_relu_forward", "leaky_relu_backward", "scale_forward", "scale_backward"):
     for size in (1, 5, 17, 129):
         reference = cases.arguments(name, dict.fromkeys("NFB", size), "float64")
         numba = cases.copied(reference)
@@ -34,7 +34,7 @@ X, y = generator.standard_normal((37, 5)), generator.integers(0, 3, 37)
 layers = [fnn.Dense(9, activation="leaky_relu"), Scale(), fnn.Dense(3)]
 model = fnn.Sequential(layers, inputs=5, dtype="float64")
 theta = np.concatenate([value.ravel() for value in model.get_weights()])
-trainer = fnn.Trainer(model, "cross_entropy", Lion(lr=1e-3), batch_size=16)
+trainer = fnn.Trainer(model, "cross_entropy", Signum(lr=1e-3), batch_size=16)
 _, grad = trainer.value_and_grad(theta, X, y)
 for index in range(len(theta)):
     step = np.zeros(len(theta))

@@ -20,12 +20,13 @@ IN_PLACE = [name for name, entry in OPERATIONS.items() if entry.in_place]
 
 
 def drawn(name: str, dtype: str, sizes: dict[str, int], generator: np.random.Generator) -> dict[str, Any]:
-    """Arguments with drawn scalars; a product without a derivative sometimes has no x, an optimizer no past."""
+    """Arguments with drawn scalars; arrays that may be absent sometimes are, an optimizer has no past."""
     seed = int(generator.integers(2**31))
     arguments = cases.arguments(name, sizes, dtype, seed) | cases.scalars(name, generator)
-    if arguments.get("derivative") == 0 and generator.random() < 0.5:
-        arguments["x"] = None
-    if name.endswith("_update") and generator.random() < 0.3:
+    for array in OPERATIONS[name].arrays:
+        if array.optional and not arguments[array.optional] and generator.random() < 0.5:
+            arguments[array.name] = None
+    if name in cases.UPDATES and generator.random() < 0.3:
         arguments = cases.first_step(name, arguments)
     return arguments
 

@@ -1,8 +1,7 @@
 """fastnn against PyTorch 2.13: the stored arrays of tests/known_answers, made by its make.py.
 
-Optimizer updates are compared one step at a time from PyTorch's own state and over all 100 steps; losses and batch
-normalization by kernel; whole trainings by the loss of every step. Each check is also shown to reject a kernel that is
-a little wrong.
+Losses and batch normalization are compared by kernel, whole trainings by the loss of every step. Each check is also
+shown to reject a kernel that is a little wrong. Optimizers have a file of their own.
 """
 
 import functools
@@ -23,19 +22,6 @@ Update = Callable[..., None]  # called as a kernel of fastnn.ops is: arrays by p
 
 BACKENDS = cases.BACKENDS
 DTYPES = ("float32", "float64")
-OPTIMIZERS: dict[str, Optimizer] = {
-    "sgd_default": fnn.SGD(lr=1e-3),
-    "sgd_second": fnn.SGD(lr=0.03),
-    "momentum_default": fnn.SGD(lr=1e-3, momentum=0.9),
-    "momentum_second": fnn.SGD(lr=0.03, momentum=0.55),
-    "adam_default": fnn.Adam(),
-    "adam_second": fnn.Adam(lr=0.03, betas=(0.8, 0.99), eps=1e-6),
-    "adagrad_default": fnn.AdaGrad(),
-    "adagrad_second": fnn.AdaGrad(lr=0.1, eps=1e-6),
-    "rmsprop_default": fnn.RMSProp(),
-    "rmsprop_second": fnn.RMSProp(lr=0.1, alpha=0.9, eps=1e-6),
-}
-BIT_FOR_BIT = ("adam", "adagrad")
 
 
 @functools.cache
@@ -46,120 +32,6 @@ def stored(name: str) -> Mapping[str, Array]:
 
 def kernel(name: str, backend: str) -> Update:
     return functools.partial(getattr(ops, name), backend=backend)
-
-
-# Optimizers.
-
-
-def scalars_at(optimizer: Optimizer, step: int) -> dict[str, float]:
-    """The kernel's scalars at one step, counted from 1."""
-    found = optimizer.scalars(np.array([float(step)]), optimizer.lr)
-    return {name: float(np.reshape(value, -1)[0]) for name, value in found.items()}
-
-
-def states(name: str, dtype: str) -> list[Array]:
-    """torch's parameters and moments: one array (steps, N) each; every step in float32, every tenth in float64."""
-    moments = OPTIMIZERS[name].moments
-    return [stored("optimizers")[f"{name}.{dtype}.{what}"] for what in ("param", *moments)]
-
-
-def check_bits(name: str, update: Update) -> None:
-    """100 steps of float32 end, and pass, where torch does, bit for bit."""
-    optimizer, grads = OPTIMIZERS[name], stored("optimizers")["grads"]
-    param = stored("optimizers")["param"].copy()
-    arrays = [param, *(np.zeros_like(param) for _ in optimizer.moments)]
-    for step, grad in enumerate(grads):
-        update(*arrays, grad, **scalars_at(optimizer, step + 1))
-        for array, history in zip(arrays, states(name, "float32"), strict=True):
-            np.testing.assert_array_equal(array.view(np.int32), history[step].view(np.int32))
-
-
-def check_each_step(name: str, update: Update, bound: float = 2) -> None:
-    """Each of 100 float32 steps, started from torch's own state, ends within `bound` ulp of torch's.
-
-    The ulp is that of the largest of a number's old value, new value and change: where the two cancel, the last bit of
-    the difference says nothing about the quality of the update.
-    """
-    optimizer, grads, histories = OPTIMIZERS[name], stored("optimizers")["grads"], states(name, "float32")
-    before = [stored("optimizers")["param"], *(np.zeros_like(grads[0]) for _ in optimizer.moments)]
-    for step, grad in enumerate(grads):
-        arrays = [array.copy() for array in before]
-        update(*arrays, grad, **scalars_at(optimizer, step + 1))
-        after = [history[step] for history in histories]
-        for array, old, expected in zip(arrays, before, after, strict=True):
-            size = np.max(np.abs([old, expected, expected - old]), axis=0)
-            ulp = np.spacing(size).astype(np.float64)
-            error = np.abs(array.astype(np.float64) - expected) / ulp
-            assert error.max() <= bound, f"step {step + 1}: {error.max()} ulp"
-        before = after
-
-
-def check_double(name: str, update: Update) -> None:
-    """100 steps of float64 stay within 1e-13 of torch, relative to the largest value that the number has had."""
-    optimizer, grads = OPTIMIZERS[name], stored("optimizers")["grads"].astype(np.float64)
-    param = stored("optimizers")["param"].astype(np.float64)
-    arrays = [param, *(np.zeros_like(param) for _ in optimizer.moments)]
-    largest = [np.abs(array) for array in arrays]
-    for step, grad in enumerate(grads, 1):
-        update(*arrays, grad, **scalars_at(optimizer, step))
-        largest = [np.maximum(np.abs(array), size) for array, size in zip(arrays, largest, strict=True)]
-        if step % 10 == 0:
-            for array, history, size in zip(arrays, states(name, "float64"), largest, strict=True):
-                assert np.all(np.abs(array - history[step // 10 - 1]) <= 1e-13 * size), f"step {step}"
-
-
-@pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name.startswith(BIT_FOR_BIT)])
-@pytest.mark.parametrize("backend", cases.COMPILED)
-def test_compiled_kernels_make_the_bits_of_fused_torch(name: str, backend: str) -> None:
-    check_bits(name, kernel(OPTIMIZERS[name].operation, backend))
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_each_float32_step_is_torchs_within_2_ulp(name: str, backend: str) -> None:
-    check_each_step(name, kernel(OPTIMIZERS[name].operation, backend))
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_float64_steps_are_torchs(name: str, backend: str) -> None:
-    check_double(name, kernel(OPTIMIZERS[name].operation, backend))
-
-
-def adam_with_eps_inside(  # the variant of Keras: eps added before the bias correction
-    param: Array, exp_avg: Array, exp_avg_sq: Array, grad: Array,
-    step_size: float, beta1: float, beta2: float, eps: float, sqrt_bias_correction2: float,
-) -> None:  # fmt: skip
-    eps = eps / sqrt_bias_correction2
-    ops.adam_update(
-        param, exp_avg, exp_avg_sq, grad,
-        step_size=step_size, beta1=beta1, beta2=beta2, eps=eps, sqrt_bias_correction2=sqrt_bias_correction2,
-        backend="numba",
-    )  # fmt: skip
-
-
-def adam_with_coarse_beta(*arrays: Array, beta2: float, **scalars: float) -> None:
-    """1 - beta2 computed in float32: wrong by 1e-5."""
-    ops.adam_update(*arrays, beta2=float(np.float32(beta2)), **scalars, backend="numba")
-
-
-def rmsprop_divided_first(
-    param: Array, square_avg: Array, grad: Array, lr: float, alpha: float, eps: float
-) -> None:  # lr * (grad / denominator) instead of (lr * grad) / denominator: one more rounding of the larger kind
-    before = param.copy()
-    ops.rmsprop_update(param, square_avg, grad, lr=lr, alpha=alpha, eps=eps, backend="numba")
-    param[...] = np.nextafter(np.nextafter(np.nextafter(param, before), before), before)
-
-
-def test_the_optimizer_checks_reject_a_slightly_wrong_kernel() -> None:
-    for wrong in (adam_with_eps_inside, adam_with_coarse_beta):
-        for check in (check_bits, check_double):
-            with pytest.raises(AssertionError):
-                check("adam_second", wrong)
-        with pytest.raises(AssertionError):
-            check_each_step("adam_second", wrong)
-    with pytest.raises(AssertionError):
-        check_each_step("rmsprop_second", rmsprop_divided_first)
 
 
 # Losses.

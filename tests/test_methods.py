@@ -13,8 +13,9 @@ SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | 
 
 
 def named_in(section: str) -> set[str]:
-    """The names in the first column of a section's table."""
-    rows = [line.split("|")[1] for line in SECTIONS[section].splitlines() if line.startswith("| `")]
+    """The names in the first column of a section's first table."""
+    table = re.search(r"^\|.*?(?=^(?!\|)|\Z)", SECTIONS[section], re.MULTILINE | re.DOTALL)
+    rows = [line.split("|")[1] for line in (table[0] if table else "").splitlines() if line.startswith("| `")]
     return {name for row in rows for name in re.findall(r"`(\w+)`", row)}
 
 

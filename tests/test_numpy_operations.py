@@ -38,8 +38,9 @@ def times(count: int, name: str) -> Callable[..., None]:
 
 def drawn(name: str, dtype: str, sizes: dict[str, int], generator: np.random.Generator) -> dict[str, Any]:
     arguments = cases.arguments(name, sizes, dtype, int(generator.integers(2**31))) | cases.scalars(name, generator)
-    if arguments.get("derivative") == 0:
-        arguments["x"] = None
+    for array in OPERATIONS[name].arrays:
+        if array.optional and not arguments[array.optional]:
+            arguments[array.name] = None
     return arguments
 
 

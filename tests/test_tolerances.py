@@ -212,48 +212,158 @@ def not_transposed(out, x):
     out[...] = x
 
 
-@wrong("momentum_update")
-def rate_inside_the_velocity(param, momentum_buffer, grad, lr, momentum):
-    momentum_buffer[...] = momentum * momentum_buffer + lr * grad
-    param -= momentum_buffer
+# Updates: what all of them share is done by `decayed`, the rest in its place.
+
+
+def decay(param, grad, rates, decays, weight_decay, shrink, grouped):
+    factors, shares = (rates, decays) if grouped else (1.0, 1.0)
+    g = grad + weight_decay * shares * param
+    param -= shrink * factors * shares * param
+    return g, factors
+
+
+@wrong("sgd_update")
+def decay_of_the_new_weights(param, grad, lr, **options):
+    right("sgd_update", param=param, grad=grad, lr=lr, **options | {"shrink": 0.0})
+    factors = options["rates"] * options["decays"] if options["grouped"] else 1.0
+    param -= options["shrink"] * factors * param
+
+
+@wrong("sgd_update")
+def groups_left_out(param, grad, lr, **options):
+    right("sgd_update", param=param, grad=grad, lr=lr, **options | {"grouped": 0})
 
 
 @wrong("momentum_update")
-def nesterov(param, momentum_buffer, grad, lr, momentum):
-    momentum_buffer[...] = momentum * momentum_buffer + grad
-    param -= lr * (momentum * momentum_buffer + grad)
+def rate_inside_the_velocity(param, momentum_buffer, grad, lr, momentum, weight, **options):
+    g, factors = decay(param, grad, **options)
+    momentum_buffer[...] = momentum * momentum_buffer + lr * weight * g
+    param -= factors * momentum_buffer
+
+
+@wrong("momentum_update")
+def nesterov(**arguments):
+    right("nesterov_update", **arguments)
+
+
+@wrong("nesterov_update")
+def without_looking_ahead(**arguments):
+    right("momentum_update", **arguments)
+
+
+@wrong("lion_update")
+def sign_of_the_new_average(param, exp_avg, grad, lr, beta1, beta2, **options):
+    g, factors = decay(param, grad, **options)
+    exp_avg += (1 - beta2) * (g - exp_avg)
+    param -= lr * factors * np.sign(exp_avg)
+
+
+@wrong("rprop_update")
+def step_taken_after_a_change_of_sign(
+    param, prev, step_size, grad, scale, eta_minus, eta_plus, min_step, max_step, **options
+):
+    g, factors = decay(param, grad, **options)
+    agree = np.sign(g) * np.sign(prev)
+    step_size *= np.where(agree > 0, eta_plus, np.where(agree < 0, eta_minus, 1))
+    np.clip(step_size, min_step, max_step, out=step_size)
+    prev[...] = g
+    param -= scale * factors * step_size * np.sign(g)
 
 
 @wrong("adagrad_update")
-def adagrad_with_eps_inside(param, sum, grad, lr, eps):
-    sum += grad * grad
-    param -= lr * grad / np.sqrt(sum + eps)
+def adagrad_with_eps_inside(param, sum, grad, lr, eps, inner_eps, **options):
+    g, factors = decay(param, grad, **options)
+    sum += g * g
+    param -= lr * factors * g / np.sqrt(sum + eps)
+
+
+@wrong("adadelta_update")
+def adadelta_with_the_new_average_of_steps(param, square_avg, acc_delta, grad, lr, rho, eps, **options):
+    before = param.copy()
+    right(
+        "adadelta_update", param=param, square_avg=square_avg, acc_delta=acc_delta, grad=grad, lr=lr, rho=rho, eps=eps,
+        **options,
+    )  # fmt: skip
+    g, factors = decay(before, grad, **options)
+    param[...] = before - lr * factors * np.sqrt(acc_delta + eps) / np.sqrt(square_avg + eps) * g
 
 
 @wrong("rmsprop_update")
-def rmsprop_with_eps_inside(param, square_avg, grad, lr, alpha, eps):
-    square_avg[...] = alpha * square_avg + (1 - alpha) * grad * grad
-    param -= lr * grad / np.sqrt(square_avg + eps)
+def rmsprop_with_eps_inside(param, square_avg, grad, lr, alpha, eps, inner_eps, **options):
+    g, factors = decay(param, grad, **options)
+    square_avg[...] = alpha * square_avg + (1 - alpha) * g * g
+    param -= lr * factors * g / np.sqrt(square_avg + eps)
+
+
+@wrong("rmsprop_momentum_update")
+def average_of_quotients(momentum_buffer, momentum, **arguments):
+    before = momentum_buffer.copy()
+    right("rmsprop_momentum_update", momentum_buffer=momentum_buffer, momentum=momentum, **arguments)
+    momentum_buffer[...] = momentum * before + (1 - momentum) * (momentum_buffer - momentum * before)
+
+
+@wrong("rmsprop_centered_update")
+def not_centered(grad_avg, alpha, grad, param, weight_decay, decays, grouped, **arguments):
+    g = grad + weight_decay * (decays if grouped else 1.0) * param
+    grad_avg += (1 - alpha) * (g - grad_avg)
+    options = {"alpha": alpha, "grad": grad, "param": param, "weight_decay": weight_decay, "decays": decays}
+    right("rmsprop_update", **options, grouped=grouped, **arguments)
+
+
+@wrong("rmsprop_centered_momentum_update")
+def centered_by_the_old_average(grad_avg, alpha, **arguments):
+    before = grad_avg.copy()
+    right("rmsprop_centered_momentum_update", grad_avg=grad_avg, alpha=alpha, **arguments)
+    grad_avg[...] = before
 
 
 @wrong("adam_update")
 def eps_before_the_correction(
-    param, exp_avg, exp_avg_sq, grad, step_size, beta1, beta2, eps, sqrt_bias_correction2
-):  # fmt: skip
-    exp_avg += (1 - beta1) * (grad - exp_avg)
-    exp_avg_sq[...] = beta2 * exp_avg_sq + (1 - beta2) * grad * grad
-    param -= step_size * exp_avg / ((np.sqrt(exp_avg_sq) + eps) / sqrt_bias_correction2)
+    param, exp_avg, exp_avg_sq, grad, step_size, beta1, beta2, eps, sqrt_bias_correction2, **options
+):
+    g, factors = decay(param, grad, **options)
+    exp_avg += (1 - beta1) * (g - exp_avg)
+    exp_avg_sq[...] = beta2 * exp_avg_sq + (1 - beta2) * g * g
+    param -= step_size * factors * exp_avg / ((np.sqrt(exp_avg_sq) + eps) / sqrt_bias_correction2)
 
 
 @wrong("adam_update")
-def one_minus_beta_rounded_twice(
-    param, exp_avg, exp_avg_sq, grad, step_size, beta1, beta2, eps, sqrt_bias_correction2
-):  # fmt: skip
+def one_minus_beta_rounded_twice(beta2, **arguments):
     """1 - beta2 of a beta2 that was rounded to float32 before."""
-    right(
-        "adam_update", param=param, exp_avg=exp_avg, exp_avg_sq=exp_avg_sq, grad=grad, step_size=step_size, beta1=beta1,
-        beta2=float(np.float32(beta2)), eps=eps, sqrt_bias_correction2=sqrt_bias_correction2,
-    )  # fmt: skip
+    right("adam_update", beta2=float(np.float32(beta2)), **arguments)
+
+
+@wrong("nadam_update")
+def nadam_without_the_gradient(grad_step, avg_step, **arguments):
+    right("nadam_update", grad_step=0.0, avg_step=grad_step + avg_step, **arguments)
+
+
+@wrong("radam_update")
+def radam_with_eps_inside(param, exp_avg, exp_avg_sq, grad, plain_step, rectified_step, beta1, beta2, eps, **options):
+    g, factors = decay(param, grad, **options)
+    exp_avg += (1 - beta1) * (g - exp_avg)
+    exp_avg_sq[...] = beta2 * exp_avg_sq + (1 - beta2) * g * g
+    param -= factors * exp_avg * (plain_step + rectified_step / np.sqrt(exp_avg_sq + eps))
+
+
+@wrong("average_update")
+def average_the_other_way_round(average, param, decay):
+    right("average_update", average=average, param=param, decay=1 - decay)
+
+
+@wrong("sum_of_squares")
+def last_column_not_squared(total, x, accumulate):
+    right("sum_of_squares", total=total, x=x[:, :-1], accumulate=accumulate)
+
+
+@wrong("clip_to_norm")
+def clipped_by_the_square(grad, total, max_norm):
+    right("clip_to_norm", grad=grad, total=total**2, max_norm=max_norm)
+
+
+@wrong("clip_to_value")
+def only_from_above(grad, max_value):
+    np.minimum(grad, max_value, out=grad)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

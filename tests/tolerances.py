@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from fastnn.kernels import OPERATIONS
 from fastnn.kernels.reference.low_precision import bf16
 
 Array = np.ndarray[Any, Any]
@@ -251,41 +252,211 @@ def _batch_norm_backward(o: Outcome) -> dict[str, Array]:
     return {"dx": off_dx, "dgamma": off_gamma, "dbeta": off_beta}
 
 
-# Optimizers: one ulp of the parameter, old or new, and a few of its step, whose size is that of its largest part.
+# Optimizers: one ulp of the parameter, old or new, and a few of its step, whose size is that of its largest part. A
+# gradient that coupled decay is added to is rounded: what follows from that is found by running the judge with such
+# gradients.
 
 
 def _moved(o: Outcome, step: Array) -> Array:
-    return o.ulp(o.largest("param")) + 3 * o.ulp(step)
+    moved = o.ulp(o.largest("param")) + 4 * o.ulp(step * _rates(o))
+    if not o.before["shrink"]:
+        return moved
+    b = o.before
+    decay = b["shrink"] * (b["rates"] * b["decays"] if b["grouped"] else 1.0) * b["param"]
+    return moved + o.ulp(np.maximum(np.abs(b["param"] - decay), o.largest("param"))) + 4 * o.ulp(decay)
 
 
-@bound_of("sgd_update")
+def _rates(o: Outcome) -> Array | float:
+    return o.before["rates"] if o.before["grouped"] else 1.0
+
+
+def _gradient(o: Outcome) -> Array:
+    """The gradient with coupled decay."""
+    b = o.before
+    return b["grad"] + b["weight_decay"] * (b["decays"] if b["grouped"] else 1.0) * b["param"]
+
+
+def _gradient_error(o: Outcome) -> Array:
+    b = o.before
+    decay = b["weight_decay"] * (b["decays"] if b["grouped"] else 1.0) * b["param"]
+    return 2 * o.u * np.abs(decay) + o.u * np.abs(_gradient(o)) if b["weight_decay"] else np.zeros_like(b["grad"])
+
+
+def _rounded_gradients(name: str, o: Outcome) -> dict[str, Array]:
+    """How far what is written moves when the gradient moves by its rounding."""
+    error, found = _gradient_error(o), {}
+    for sign in (-1, 1):
+        after = {key: value.copy() if isinstance(value, np.ndarray) else value for key, value in o.before.items()}
+        after["grad"] = after["grad"] + sign * error
+        with np.errstate(all="ignore"):
+            OPERATIONS[name].reference(**after)
+        for array in OPERATIONS[name].arrays:
+            if array.access == "updates":
+                moved = np.abs(after[array.name] - o.after[array.name])
+                found[array.name] = np.maximum(found.get(array.name, 0.0), moved)
+    return found
+
+
+def update_bound(name: str) -> Callable[[Bound], Bound]:
+    """Enters the tolerances of an update for a gradient that is exact; DEFAULT ulp where there is none."""
+
+    def enter(bound: Bound) -> Bound:
+        def whole(o: Outcome) -> dict[str, Array]:
+            own = bound(o)
+            return {
+                array: own.get(array, DEFAULT * o.ulp(o.after[array])) + moved
+                for array, moved in _rounded_gradients(name, o).items()
+            }
+
+        bound_of(name)(whole)
+        return bound
+
+    return enter
+
+
+@update_bound("sgd_update")
 def _sgd(o: Outcome) -> dict[str, Array]:
-    return {"param": _moved(o, o.before["lr"] * o.before["grad"])}
+    return {"param": _moved(o, o.before["lr"] * _gradient(o))}
 
 
-@bound_of("momentum_update")
+def _velocity(o: Outcome) -> Array:
+    b = o.before
+    parts = np.abs(b["momentum"] * b["momentum_buffer"]), np.abs(b["weight"] * _gradient(o))
+    return np.maximum(np.maximum(*parts), np.abs(o.after["momentum_buffer"]))
+
+
+@update_bound("momentum_update")
 def _momentum(o: Outcome) -> dict[str, Array]:
-    b = o.before
-    velocity = np.maximum(np.abs(b["momentum"] * b["momentum_buffer"]), np.abs(b["grad"]))
-    velocity = np.maximum(velocity, np.abs(o.after["momentum_buffer"]))
-    return {"momentum_buffer": 2 * o.ulp(velocity), "param": _moved(o, b["lr"] * velocity)}
+    velocity = _velocity(o)
+    return {"momentum_buffer": 2 * o.ulp(velocity), "param": _moved(o, o.before["lr"] * velocity)}
 
 
-@bound_of("adagrad_update")
+@update_bound("nesterov_update")
+def _nesterov(o: Outcome) -> dict[str, Array]:
+    velocity = _velocity(o)
+    return {"momentum_buffer": 2 * o.ulp(velocity), "param": _moved(o, 2 * o.before["lr"] * velocity)}
+
+
+@update_bound("lion_update")
+def _lion(o: Outcome) -> dict[str, Array]:
+    b, g = o.before, _gradient(o)
+    size = np.maximum(np.abs(b["exp_avg"]), np.abs(g - b["exp_avg"]))
+    # Where the direction is nothing but rounding its sign may be the other one.
+    direction = b["exp_avg"] + (1 - b["beta1"]) * (g - b["exp_avg"])
+    turned = np.where(np.abs(direction) <= 4 * o.u * size, 2 * b["lr"] * _rates(o), 0.0)
+    return {"exp_avg": 2 * o.ulp(size), "param": _moved(o, b["lr"] + 0 * g) + turned}
+
+
+@update_bound("rprop_update")
+def _rprop(o: Outcome) -> dict[str, Array]:
+    return {"prev": 0 * o.after["prev"], "param": _moved(o, o.before["scale"] * o.largest("step_size"))}
+
+
+@update_bound("adagrad_update")
 def _adagrad(o: Outcome) -> dict[str, Array]:
-    step = o.before["lr"] * o.before["grad"] / (np.sqrt(o.after["sum"]) + o.before["eps"])
-    return {"param": _moved(o, step)}
-
-
-@bound_of("rmsprop_update")
-def _rmsprop(o: Outcome) -> dict[str, Array]:
-    step = o.before["lr"] * o.before["grad"] / (np.sqrt(o.after["square_avg"]) + o.before["eps"])
-    return {"param": _moved(o, step)}
-
-
-@bound_of("adam_update")
-def _adam(o: Outcome) -> dict[str, Array]:
     b = o.before
-    average = np.maximum(o.largest("exp_avg"), np.abs(b["grad"] - b["exp_avg"]) * (1 - b["beta1"]))
+    step = b["lr"] * _gradient(o) / (np.sqrt(o.after["sum"] + b["inner_eps"]) + b["eps"])
+    return {"param": _moved(o, step)}
+
+
+@update_bound("adadelta_update")
+def _adadelta(o: Outcome) -> dict[str, Array]:
+    b = o.before
+    delta = np.sqrt((b["acc_delta"] + b["eps"]) / (o.after["square_avg"] + b["eps"])) * _gradient(o)
+    return {"acc_delta": 8 * o.ulp(o.after["acc_delta"]), "param": _moved(o, 2 * b["lr"] * delta)}
+
+
+@update_bound("rmsprop_update")
+def _rmsprop(o: Outcome) -> dict[str, Array]:
+    b = o.before
+    step = b["lr"] * _gradient(o) / (np.sqrt(o.after["square_avg"] + b["inner_eps"]) + b["eps"])
+    return {"param": _moved(o, step)}
+
+
+def _with_momentum(o: Outcome, quotient: Array, error: Array | float = 0.0) -> dict[str, Array]:
+    """The tolerances of a buffer of quotients, which are off by `error`, and of the parameters that it moves."""
+    b = o.before
+    velocity = np.maximum(np.abs(b["momentum"] * b["momentum_buffer"]), np.abs(quotient))
+    velocity = np.maximum(velocity, np.abs(o.after["momentum_buffer"]))
+    moved = _moved(o, b["lr"] * velocity) + b["lr"] * _rates(o) * error
+    return {"momentum_buffer": 4 * o.ulp(velocity) + error, "param": moved}
+
+
+@update_bound("rmsprop_momentum_update")
+def _rmsprop_momentum(o: Outcome) -> dict[str, Array]:
+    b = o.before
+    return _with_momentum(o, _gradient(o) / (np.sqrt(o.after["square_avg"] + b["inner_eps"]) + b["eps"]))
+
+
+def _centered(o: Outcome) -> tuple[dict[str, Array], Array, Array]:
+    """The tolerance of the moving average of gradients; the quotient, and how far its variance may move it."""
+    b, g = o.before, _gradient(o)
+    mean, square = o.after["grad_avg"], o.after["square_avg"]
+    off_mean = 2 * o.ulp(np.maximum(o.largest("grad_avg"), np.abs(g - b["grad_avg"]) * (1 - b["alpha"])))
+    off = DEFAULT * o.ulp(square) + 2 * np.abs(mean) * off_mean + o.ulp(mean**2)
+    quotients = [
+        np.abs(g) / (np.sqrt(np.maximum(square - mean**2 + change, 0) + b["inner_eps"]) + b["eps"])
+        for change in (0, -off, off)
+    ]
+    return {"grad_avg": off_mean}, quotients[0], quotients[1] - quotients[2]
+
+
+@update_bound("rmsprop_centered_update")
+def _rmsprop_centered(o: Outcome) -> dict[str, Array]:
+    found, quotient, error = _centered(o)
+    lr = o.before["lr"]
+    return {**found, "param": _moved(o, lr * quotient) + lr * _rates(o) * error}
+
+
+@update_bound("rmsprop_centered_momentum_update")
+def _rmsprop_centered_momentum(o: Outcome) -> dict[str, Array]:
+    found, quotient, error = _centered(o)
+    return {**found, **_with_momentum(o, quotient, error)}
+
+
+def _average(o: Outcome) -> Array:
+    """The largest part of the moving average of gradients."""
+    return np.maximum(o.largest("exp_avg"), np.abs(_gradient(o) - o.before["exp_avg"]) * (1 - o.before["beta1"]))
+
+
+@update_bound("adam_update")
+def _adam(o: Outcome) -> dict[str, Array]:
+    b, average = o.before, _average(o)
     denominator = np.sqrt(o.after["exp_avg_sq"]) / b["sqrt_bias_correction2"] + b["eps"]
     return {"exp_avg": 2 * o.ulp(average), "param": _moved(o, b["step_size"] * average / denominator)}
+
+
+@update_bound("nadam_update")
+def _nadam(o: Outcome) -> dict[str, Array]:
+    b, average = o.before, _average(o)
+    denominator = np.sqrt(o.after["exp_avg_sq"]) / b["sqrt_bias_correction2"] + b["eps"]
+    step = np.maximum(np.abs(b["grad_step"] * _gradient(o)), b["avg_step"] * average) / denominator
+    return {"exp_avg": 2 * o.ulp(average), "param": _moved(o, 2 * step)}
+
+
+@update_bound("radam_update")
+def _radam(o: Outcome) -> dict[str, Array]:
+    b, average = o.before, _average(o)
+    share = b["plain_step"] + b["rectified_step"] / (np.sqrt(o.after["exp_avg_sq"]) + b["eps"])
+    return {"exp_avg": 2 * o.ulp(average), "param": _moved(o, 2 * average * share)}
+
+
+@bound_of("average_update")
+def _average_update(o: Outcome) -> dict[str, Array]:
+    return {"average": 2 * o.ulp(np.maximum(o.largest("average"), np.abs(o.before["param"])))}
+
+
+@bound_of("sum_of_squares")
+def _sum_of_squares(o: Outcome) -> dict[str, Array]:
+    terms = o.before["x"].size + 4
+    return {"total": np.array([terms * o.u * np.sum(o.before["x"] ** 2) + 2 * np.spacing(o.after["total"][0])])}
+
+
+@bound_of("clip_to_norm")
+def _clip_to_norm(o: Outcome) -> dict[str, Array]:
+    return {"grad": 2 * o.ulp(o.after["grad"])}
+
+
+@bound_of("clip_to_value")
+def _clip_to_value(o: Outcome) -> dict[str, Array]:
+    return {"grad": o.ulp(o.after["grad"]) * (np.abs(o.before["grad"]) > o.before["max_value"])}

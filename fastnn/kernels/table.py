@@ -125,6 +125,9 @@ class Operation(NamedTuple):
 
 OPERATIONS: dict[str, Operation] = {}
 
+REQUIRED: Any = ...
+"""The default, in a reference kernel, of a scalar that must be given although arrays before it need not be."""
+
 
 def operation(
     *, writes: str = "", updates: str = "", reads: str = "", scalars: str = "", in_place: str = "",

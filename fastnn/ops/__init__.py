@@ -27,6 +27,7 @@ from typing import Any, Protocol, cast
 
 from .. import checks
 from ..kernels import OPERATIONS, backends
+from ..kernels.table import REQUIRED
 from .arguments import check
 from .calls import BoundCall
 from .direct import Direct
@@ -57,27 +58,38 @@ def _function(name: str) -> Function:
     entry = OPERATIONS[name]
     operands, signature = entry.operands, inspect.signature(entry.reference)
     names = {*operands}
+    usual = {
+        p.name: p.default
+        for p in signature.parameters.values()
+        if p.default is not p.empty and p.default is not REQUIRED
+    }
     direct = Direct(entry)
 
     def bind(*args: Any, backend: str = "auto", **kwargs: Any) -> BoundCall:
         arguments: Mapping[str, Any] = {**dict(zip(operands, args, strict=False)), **kwargs}
         if len(args) + len(kwargs) != len(operands) or arguments.keys() != names:
             try:
-                arguments = signature.bind(*args, **kwargs).arguments
+                given = signature.bind(*args, **kwargs)
+                given.apply_defaults()
+                arguments = given.arguments
+                missing = [operand for operand in operands if arguments[operand] is REQUIRED]
+                if missing:
+                    raise TypeError(f"missing a required argument: {missing[0]!r}")
             except TypeError as error:
                 raise TypeError(f"{name}: {error}; expected {name}({', '.join(operands)})") from None
         return BoundCall(backends.resolve_for(entry, backend), entry, arguments, check(entry, arguments))
 
     @functools.wraps(entry.reference)
     def run(*args: Any, backend: str = "auto", **kwargs: Any) -> None:
-        if len(args) + len(kwargs) == len(operands):
-            try:
-                values = (*args, *[kwargs[operand] for operand in operands[len(args) :]])
-            except KeyError:
-                pass  # bind() says what is wrong
-            else:
-                if direct.run(backends.resolve_for(entry, backend), values):
-                    return
+        all_given = kwargs if len(args) + len(kwargs) == len(operands) else {**usual, **kwargs}
+        try:
+            values = (*args, *[all_given[operand] for operand in operands[len(args) :]])
+        except KeyError:
+            pass  # bind() says what is wrong
+        else:
+            known = len(kwargs) == sum(operand in kwargs for operand in operands[len(args) :])
+            if known and len(values) == len(operands) and direct.run(backends.resolve_for(entry, backend), values):
+                return
         bind(*args, backend=backend, **kwargs)()
 
     last = inspect.Parameter("backend", inspect.Parameter.KEYWORD_ONLY, default="auto")

@@ -165,9 +165,10 @@ def _pieces(
     whole = length - length % (vector_bytes() // itemsize) if all(map(_usable, flat.values())) else 0
     pieces = []
     if whole:
-        pieces.append(_piece(entry, {n: v[:whole] for n, v in flat.items()}, overlaps, _padded_like, whole))
+        first = {n: None if v is None else v[:whole] for n, v in arrays.items()}
+        pieces.append(_piece(entry, first, overlaps, _padded_like, whole))
     if whole < length:
-        rest = {n: v[whole:] for n, v in flat.items()}
+        rest = {n: None if v is None else v[whole:] for n, v in arrays.items()}
         pieces.append(_piece(entry, rest, {*flat}, _padded_like, length - whole))
     return pieces
 

@@ -34,6 +34,7 @@ class Direct:
                 entry.padding == "vectors" and array.axes != ("1",),  # rows have to be whole vectors
                 tuple(letters.index(axis) for axis in array.axes),
                 letters.index(array.below) if array.below else -1,
+                [scalar.name for scalar in entry.scalars].index(array.optional) if array.optional else -1,
             )
             for array in entry.arrays
         ]
@@ -53,7 +54,7 @@ class Direct:
         real = getattr(arrays[0], "dtype", None)  # what an operation writes first has the dtype of the call
         if kernel_set == "reference" or not self._possible or real not in DTYPES or not self._are_fit(scalars):
             return False
-        words = self._array_words(arrays, real)
+        words = self._array_words(arrays, scalars, real)
         if words is None:
             return False
         function = self._kernels.get((kernel_set, real))
@@ -72,13 +73,17 @@ class Direct:
                 return False
         return True
 
-    def _array_words(self, arrays: Sequence[Any], real: Any) -> list[int] | None:
+    def _array_words(self, arrays: Sequence[Any], scalars: Sequence[Any], real: Any) -> list[int] | None:
         """The words of arrays and sizes; None unless kernels can work on all arrays where they are."""
         words: list[int] = []
         spans: list[tuple[int, int, bool]] = []
         indices: list[tuple[Array, int]] = []
         lengths = self._lengths.copy()
-        for place, (value, (dtype, written, whole, axes, below)) in enumerate(zip(arrays, self._arrays, strict=True)):
+        for place, (value, operand) in enumerate(zip(arrays, self._arrays, strict=True)):
+            dtype, written, whole, axes, below, optional = operand
+            if value is None and optional >= 0 and not scalars[optional]:
+                words += (0,) if len(axes) == 1 else (0, 0, 0)
+                continue
             if type(value) is not np.ndarray or value.dtype is not (dtype or real):
                 return None
             shape, flags = value.shape, value.flags

@@ -203,6 +203,19 @@ class Parameters:
             for kind, value in layer.entries(arrays).items():
                 yield Entry(index, kind, value)
 
+    def matrices(self) -> list[Ref]:
+        """Each entry as a matrix whose second axis is contiguous, as operations take it."""
+        start = self.arena.__array_interface__["data"][0]
+        found = []
+        for entry in self.entries:
+            value = entry.value if entry.value.ndim == 2 else entry.value[:, None]
+            if value.strides[-1] != value.itemsize or (value.shape[-1] == 1 and value.strides[0] == value.itemsize):
+                value = value.T
+            offset = value.__array_interface__["data"][0] - start
+            strides, name = (value.strides[0], value.itemsize), f"{entry.kind}{entry.layer}"
+            found.append(Ref("parameters", Slot(name, value.shape, self.dtype, offset, strides)))
+        return found
+
     @property
     def count(self) -> int:
         """The number of trainable numbers, padding not counted."""

@@ -133,6 +133,12 @@ class Builder:
     def buffer(self, kind: str) -> Ref:
         return self.parameters.state_refs[self.layer][kind]
 
+    def flat(self, arena: str) -> Ref:
+        """All numbers of an arena with the layout of the parameters."""
+        dtype = self.plan.dtype
+        length = len(self.parameters.arena) // dtype.itemsize
+        return Ref(arena, Slot("all", (length,), dtype, 0, (dtype.itemsize,)))
+
     def transposed(self, name: str, ref: Ref) -> Ref:
         """A row-major copy of a feature-major operand, in scratch memory that the next copy overwrites."""
         features = ref.rows if ref.rows is not None else ref.slot.shape[0]
@@ -201,11 +207,11 @@ def compile_training(
                 gradient = layers[index].backward(builder, gradient)
     with builder.section("reduce"):
         if in_parts:
-            gradients = _flat(builder, "gradients")
-            builder.call("add_parts", "dW = sum of its parts", total=gradients, parts=Given("parts"))
+            total = builder.flat("gradients")
+            builder.call("add_parts", "dW = sum of its parts", total=total, parts=Given("parts"))
     with builder.section("update"):
         if optimizer is not None:
-            _update(builder, optimizer)
+            optimizer.update(builder)
     with builder.section("output"):
         if loss is None:
             _put_out(builder, z)
@@ -226,21 +232,6 @@ def compile_inference(layers: Sequence["Layer"], parameters: Parameters, rows: i
 
 def _put_out(builder: Builder, z: Value) -> None:
     builder.call("features_to_rows", f"outputs = transpose({z.name})", out=Given("outputs"), x=z.data)
-
-
-def _update(builder: Builder, optimizer: "Optimizer") -> None:
-    """One call over the flat arenas: parameters, gradients and as many moments as the operation declares."""
-    arguments: dict[str, Operand] = {"param": _flat(builder, "parameters"), "grad": _flat(builder, "gradients")}
-    arguments |= {moment: _flat(builder, moment) for moment in optimizer.moments}
-    arguments |= {scalar.name: Given(scalar.name) for scalar in optimizer.entry.scalars}
-    builder.call(optimizer.operation, f"{', '.join(('W', *optimizer.moments))} <- dW", **arguments)
-
-
-def _flat(builder: Builder, arena: str) -> Ref:
-    """All numbers of an arena with the layout of the parameters."""
-    dtype = builder.plan.dtype
-    length = len(builder.parameters.arena) // dtype.itemsize
-    return Ref(arena, Slot("all", (length,), dtype, 0, (dtype.itemsize,)))
 
 
 def tile_rows(rows: int, layers: Sequence["Layer"], dtype: np.dtype[Any]) -> int:

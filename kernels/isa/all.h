@@ -5,5 +5,8 @@
 #include "../normalization.c"
 #include "../dropout.c"
 #include "../optimizers.c"
+#include "../adaptive.c"
+#include "../adam.c"
+#include "../gradients.c"
 #include "../data.c"
 #include "../reductions.c"

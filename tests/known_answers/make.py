@@ -1,8 +1,9 @@
 """Make the known answers: what PyTorch 2.13 computes on one thread, stored in small arrays.
 
     python tests/known_answers/make.py
+    python tests/known_answers/make_optimizers.py
 
-needs torch 2.13 and a CPU with FMA, and writes the .npz files beside this script. Every file holds its inputs as well
+need torch 2.13 and a CPU with FMA, and write the .npz files beside them. Every file holds its inputs as well
 as its answers, so that a test needs the file alone. The inputs come from the raw 64-bit stream of Philox, which NumPy
 promises never to change, through arithmetic that is exact; the same torch on the same kind of CPU therefore makes the
 same bytes again. Nothing here imports fastnn: the judge must not know the accused.
@@ -11,7 +12,7 @@ same bytes again. Nothing here imports fastnn: the judge must not know the accus
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,27 +21,7 @@ import torch
 from torch import nn
 
 HERE = Path(__file__).resolve().parent
-STEPS = 100  # of each optimizer
-PARAMETERS = 32  # a multiple of 16: torch rounds the remainder of a vector differently from whole vectors
 TRAINING_STEPS = 300
-
-# name -> (torch's class, its arguments, name of its state tensors). The first setting of each is torch's default.
-OPTIMIZERS: dict[str, tuple[Callable[..., torch.optim.Optimizer], dict[str, Any], tuple[str, ...]]] = {
-    "sgd_default": (torch.optim.SGD, {"lr": 1e-3}, ()),
-    "sgd_second": (torch.optim.SGD, {"lr": 0.03}, ()),
-    "momentum_default": (torch.optim.SGD, {"lr": 1e-3, "momentum": 0.9}, ("momentum_buffer",)),
-    "momentum_second": (torch.optim.SGD, {"lr": 0.03, "momentum": 0.55}, ("momentum_buffer",)),
-    "adam_default": (torch.optim.Adam, {"fused": True}, ("exp_avg", "exp_avg_sq")),
-    "adam_second": (
-        torch.optim.Adam,
-        {"lr": 0.03, "betas": (0.8, 0.99), "eps": 1e-6, "fused": True},
-        ("exp_avg", "exp_avg_sq"),
-    ),
-    "adagrad_default": (torch.optim.Adagrad, {"fused": True}, ("sum",)),
-    "adagrad_second": (torch.optim.Adagrad, {"lr": 0.1, "eps": 1e-6, "fused": True}, ("sum",)),
-    "rmsprop_default": (torch.optim.RMSprop, {}, ("square_avg",)),
-    "rmsprop_second": (torch.optim.RMSprop, {"lr": 0.1, "alpha": 0.9, "eps": 1e-6}, ("square_avg",)),
-}
 
 
 class Numbers:
@@ -73,40 +54,6 @@ def save(name: str, arrays: dict[str, np.ndarray]) -> None:
     path = HERE / f"{name}.npz"
     np.savez_compressed(path, allow_pickle=False, made_by=np.array(made_by), **arrays)
     print(f"{path.name}: {len(arrays)} arrays, {path.stat().st_size / 1024:.0f} KiB")
-
-
-# Optimizers.
-
-
-def optimizer_states(name: str, start: np.ndarray, grads: np.ndarray) -> Iterator[list[np.ndarray]]:
-    """[param, *state tensors] after every step."""
-    make, arguments, states = OPTIMIZERS[name]
-    param = torch.tensor(start, requires_grad=True)
-    optimizer = make([param], **arguments)
-    for grad in grads:
-        param.grad = torch.from_numpy(grad.copy())
-        optimizer.step()
-        state = [optimizer.state[param][what] for what in states]
-        yield [tensor.detach().numpy().copy() for tensor in (param, *state)]
-
-
-def optimizers() -> None:
-    """Parameters and states of each optimizer over 100 given gradients that span six decades.
-
-    float32: after every step (a test can start from torch's own state and look at one step alone, or run all 100).
-    float64: after every tenth step.
-    """
-    numbers = Numbers(1)
-    start = numbers.uniform(-2, 2, PARAMETERS).astype(np.float32)
-    decade = np.ldexp(1.0, numbers.integers(20, PARAMETERS) - 14)
-    grads = (numbers.uniform(-1, 1, STEPS, PARAMETERS) * decade).astype(np.float32)
-    arrays: dict[str, np.ndarray] = {"param": start, "grads": grads}
-    for name, (_, _, states) in OPTIMIZERS.items():
-        for dtype, every in ((np.float32, 1), (np.float64, 10)):
-            history = list(optimizer_states(name, start.astype(dtype), grads.astype(dtype)))[every - 1 :: every]
-            for what, steps in zip(("param", *states), zip(*history, strict=True), strict=True):
-                arrays[f"{name}.{np.dtype(dtype).name}.{what}"] = np.stack(steps)
-    save("optimizers", arrays)
 
 
 # Losses.
@@ -284,18 +231,19 @@ def trainings() -> None:
     )
 
 
-def main() -> int:
+def run(*makers: Callable[[], None]) -> int:
+    """Makes files, unless they would not be those of the stored ones' makers."""
     if not torch.__version__.startswith("2.13."):
-        print(f"make.py: torch {torch.__version__} found, the known answers are those of torch 2.13", file=sys.stderr)
+        print(f"{sys.argv[0]}: torch {torch.__version__} found, the known answers are torch 2.13's", file=sys.stderr)
         return 1
     if torch.backends.cpu.get_cpu_capability() == "DEFAULT":
-        print("make.py: torch runs without FMA here and would round differently: use a CPU with AVX2", file=sys.stderr)
+        print(f"{sys.argv[0]}: torch runs without FMA here and would round differently", file=sys.stderr)
         return 1
     torch.set_num_threads(1)
-    for make in (optimizers, losses, batchnorm, trainings):
+    for make in makers:
         make()
     return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run(losses, batchnorm, trainings))

@@ -22,11 +22,12 @@ import numpy as np
 
 from fastnn.kernels import OPERATIONS, Operation
 
-from . import activations, data, dense, dropout, losses, making, normalization, optimizers, reductions
+from . import activations, data, dense, dropout, gradients, losses, making, normalization, optimizers, reductions
 from .making import PIECE, Scratch, Work
 
 __all__ = [
-    "activations", "data", "dense", "dropout", "losses", "normalization", "optimizers", "prepared", "reductions",
+    "activations", "data", "dense", "dropout", "gradients", "losses", "normalization", "optimizers", "prepared",
+    "reductions",
 ]  # fmt: skip
 
 
@@ -57,7 +58,7 @@ def _pieces(entry: Operation, arguments: Mapping[str, Any]) -> Iterator[dict[str
     """The arguments of one call, or of several that share it along the axis that the table allows."""
     axis = entry.splits[0]
     length = entry.size_of(arguments)[axis]
-    split = [array.name for array in entry.arrays if array.axes[0] == axis]
+    split = [a.name for a in entry.arrays if a.axes[0] == axis and arguments[a.name] is not None]
     count = max(1, min(length, -(-sum(arguments[name].nbytes for name in split) // PIECE)))
     size = -(-length // count)
     for first in range(0, max(length, 1), max(size, 1)):

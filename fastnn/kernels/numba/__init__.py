@@ -2,12 +2,25 @@
 numba; `fastnn.kernels.objects` does so only when something has to be compiled.
 """
 
-from . import activations, data, dense, dropout, losses, low_precision, normalization, optimizers, reductions
+from . import (
+    activations,
+    adam,
+    adaptive,
+    data,
+    dense,
+    dropout,
+    gradients,
+    losses,
+    low_precision,
+    normalization,
+    optimizers,
+    reductions,
+)
 from .entry import KERNELS, compile_entry, compile_routine
 
 __all__ = [
-    "KERNELS", "activations", "compile_kernel", "data", "dense", "dropout", "losses", "low_precision",
-    "normalization", "optimizers", "reductions",
+    "KERNELS", "activations", "adam", "adaptive", "compile_kernel", "data", "dense", "dropout", "gradients", "losses",
+    "low_precision", "normalization", "optimizers", "reductions",
 ]  # fmt: skip
 
 

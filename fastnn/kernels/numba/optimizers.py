@@ -7,7 +7,6 @@ bits `adam_update` and `adagrad_update` reproduce in float32.
 from numba import njit
 
 from .entry import kernel
-from .roots import square_root_at
 from .simd import fma, lanes, load, prefetch, select, splat, store
 
 # Numbers ahead of the loop that are asked for: four or more streams are too many for the hardware to foresee across
@@ -15,75 +14,97 @@ from .simd import fma, lanes, load, prefetch, select, splat, store
 _AHEAD = 1024
 
 
-@kernel
-def sgd_update(param, grad, N, lr):
-    for i in range(0, N, lanes(param)):
-        store(param, i, fma(load(grad, i), -lr, load(param, i)))
+@njit(error_model="numpy")
+def decayed(param, grad, rates, decays, i, rate, weight_decay, shrink, grouped):
+    """The parameters after decoupled decay, the gradient with coupled decay, and the rate of each.
 
-
-@kernel
-def momentum_update(param, momentum_buffer, grad, N, lr, momentum):
-    for i in range(0, N, lanes(param)):
-        _prefetch3(param, momentum_buffer, grad, i)
-        velocity = load(momentum_buffer, i) * momentum + load(grad, i)
-        store(momentum_buffer, i, velocity)
-        store(param, i, fma(velocity, -lr, load(param, i)))
-
-
-@kernel
-def adagrad_update(param, sum, grad, N, lr, eps):
-    for i in range(0, N, lanes(param)):
-        _prefetch3(param, sum, grad, i)
-        g = load(grad, i)
-        total = fma(g, g, load(sum, i))
-        store(sum, i, total)
-        store(param, i, load(param, i) - g * lr / (square_root_at(total, i) + eps))
-
-
-@kernel
-def rmsprop_update(param, square_avg, grad, N, lr, alpha, eps):
-    for i in range(0, N, lanes(param)):
-        _prefetch3(param, square_avg, grad, i)
-        g = load(grad, i)
-        average = fma(g * (1.0 - alpha), g, load(square_avg, i) * alpha)
-        store(square_avg, i, average)
-        store(param, i, load(param, i) - g * lr / (square_root_at(average, i) + eps))
-
-
-@kernel
-def adam_update(param, exp_avg, exp_avg_sq, grad, N, step_size, beta1, beta2, eps, sqrt_bias_correction2):
-    weight = splat(param, 1.0 - beta1)
-    from_grad = 1.0 - beta1 >= 0.5  # the end of the interpolation that is nearer, as PyTorch's lerp
-    correction = splat(param, sqrt_bias_correction2)
-    reciprocal = 1.0 / correction
-    for i in range(0, N, lanes(param)):
-        _prefetch3(param, exp_avg, grad, i)
-        prefetch(exp_avg_sq, i + _AHEAD)
-        g, m = load(grad, i), load(exp_avg, i)
-        m = fma(g - m, weight - 1.0, g) if from_grad else fma(g - m, weight, m)
-        v = fma(g * (1.0 - beta2), g, load(exp_avg_sq, i) * beta2)
-        store(exp_avg, i, m)
-        store(exp_avg_sq, i, v)
-        denominator = _quotient(square_root_at(v, i), correction, reciprocal) + eps
-        store(param, i, load(param, i) - m * step_size / denominator)
+    What is not asked for costs a branch that is always foreseen. (Three products with 0 and 1 took AdaGrad in L2 from
+    0.084 to 0.107 ns a number.)
+    """
+    w, g = load(param, i), load(grad, i)
+    if grouped:
+        factor, share = load(rates, i), load(decays, i)
+        return fma(factor * share * -shrink, w, w), fma(share * weight_decay, w, g), factor * rate
+    if weight_decay != 0.0 or shrink != 0.0:
+        return fma(w, -shrink, w), fma(w, weight_decay, g), splat(param, rate)
+    return w, g, splat(param, rate)
 
 
 @njit(error_model="numpy")
-def _prefetch3(a, b, c, i):
+def prefetch3(a, b, c, i):
     prefetch(a, i + _AHEAD)
     prefetch(b, i + _AHEAD)
     prefetch(c, i + _AHEAD)
 
 
 @njit(error_model="numpy")
-def _quotient(a, divisor, reciprocal):
-    """a / divisor, correctly rounded, for a >= 0 and with reciprocal = 1 / divisor: the divider is busy enough.
+def prefetch4(a, b, c, d, i):
+    prefetch3(a, b, c, i)
+    prefetch(d, i + _AHEAD)
 
-    The reciprocal in two parts gives a quotient that is off by little more than half an ulp; by Markstein's theorem
-    (1990) one correction by its exact remainder then rounds it correctly. Infinity and NaN stay what they are. (On a
-    CPU without FMA the remainder is rounded too, and the quotient may be off by an ulp.)
-    """
-    rest = fma(-divisor, reciprocal, 1.0) * reciprocal
-    quotient = fma(a, reciprocal, a * rest)
-    quotient = fma(fma(-quotient, divisor, a), reciprocal, quotient)
-    return select(a < float("inf"), quotient, a)
+
+@njit(error_model="numpy")
+def signed(step, x):
+    """step with the sign of x, 0 where x is; NaN where x is NaN."""
+    return select(x > 0.0, step, select(x < 0.0, -step, x * 0.0))
+
+
+@kernel
+def sgd_update(param, grad, rates, decays, N, lr, weight_decay, shrink, grouped):
+    for i in range(0, N, lanes(param)):
+        w, g, rate = decayed(param, grad, rates, decays, i, lr, weight_decay, shrink, grouped)
+        store(param, i, fma(g, -rate, w))
+
+
+@kernel
+def momentum_update(
+    param, momentum_buffer, grad, rates, decays, N, lr, momentum, weight, weight_decay, shrink, grouped
+):
+    for i in range(0, N, lanes(param)):
+        prefetch3(param, momentum_buffer, grad, i)
+        w, g, rate = decayed(param, grad, rates, decays, i, lr, weight_decay, shrink, grouped)
+        velocity = fma(g, weight, load(momentum_buffer, i) * momentum)
+        store(momentum_buffer, i, velocity)
+        store(param, i, fma(velocity, -rate, w))
+
+
+@kernel
+def nesterov_update(
+    param, momentum_buffer, grad, rates, decays, N, lr, momentum, weight, weight_decay, shrink, grouped
+):
+    for i in range(0, N, lanes(param)):
+        prefetch3(param, momentum_buffer, grad, i)
+        w, g, rate = decayed(param, grad, rates, decays, i, lr, weight_decay, shrink, grouped)
+        velocity = fma(g, weight, load(momentum_buffer, i) * momentum)
+        store(momentum_buffer, i, velocity)
+        store(param, i, fma(fma(velocity, momentum, g * weight), -rate, w))
+
+
+@kernel
+def lion_update(param, exp_avg, grad, rates, decays, N, lr, beta1, beta2, weight_decay, shrink, grouped):
+    for i in range(0, N, lanes(param)):
+        prefetch3(param, exp_avg, grad, i)
+        w, g, rate = decayed(param, grad, rates, decays, i, lr, weight_decay, shrink, grouped)
+        m = load(exp_avg, i)
+        change = g - m
+        store(param, i, w - signed(rate, fma(change, 1.0 - beta1, m)))
+        store(exp_avg, i, fma(change, 1.0 - beta2, m))
+
+
+@kernel
+def rprop_update(
+    param, prev, step_size, grad, rates, decays, N,
+    scale, eta_minus, eta_plus, min_step, max_step, weight_decay, shrink, grouped,
+):  # fmt: skip
+    one, shorter, longer = splat(param, 1.0), splat(param, eta_minus), splat(param, eta_plus)
+    for i in range(0, N, lanes(param)):
+        prefetch4(param, prev, step_size, grad, i)
+        w, g, rate = decayed(param, grad, rates, decays, i, scale, weight_decay, shrink, grouped)
+        agree = signed(signed(one, g), load(prev, i))
+        step = load(step_size, i) * select(agree > 0.0, longer, select(agree < 0.0, shorter, one))
+        step = select(step < min_step, splat(param, min_step), step)
+        step = select(step > max_step, splat(param, max_step), step)
+        store(step_size, i, step)
+        g = select(agree < 0.0, splat(param, 0.0), g)
+        store(prev, i, g)
+        store(param, i, fma(signed(step, g), -rate, w))

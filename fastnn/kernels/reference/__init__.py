@@ -5,8 +5,22 @@ Arrays come as views of their logical shape, without padding; a kernel writes in
 nothing else and returns nothing.
 """
 
-from . import activations, data, dense, dropout, losses, low_precision, normalization, optimizers, reductions
+from . import (
+    activations,
+    adam,
+    adaptive,
+    data,
+    dense,
+    dropout,
+    gradients,
+    losses,
+    low_precision,
+    normalization,
+    optimizers,
+    reductions,
+)
 
 __all__ = [
-    "activations", "data", "dense", "dropout", "losses", "low_precision", "normalization", "optimizers", "reductions",
+    "activations", "adam", "adaptive", "data", "dense", "dropout", "gradients", "losses", "low_precision",
+    "normalization", "optimizers", "reductions",
 ]  # fmt: skip

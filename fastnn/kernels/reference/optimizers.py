@@ -1,102 +1,154 @@
-"""Optimizer updates, one pass over the flat parameters of a model, in place; in order of complexity.
+"""Optimizer updates, one pass over the flat parameters of a model, in place; in order of complexity. Those that divide
+by a moving average of squares are in adaptive.py, Adam and its kin in adam.py.
 
     N numbers     param, grad and the moments are flat arrays of the same dtype
+
 Hyper-parameters arrive in double precision and are rounded to the array's dtype once; so is 1 - beta, which computed in
-float32 would be off by 1e-5.
+float32 would be off by 1e-5. All updates decay weights in both ways, and take factors for groups of parameters:
+
+    g      = grad + weight_decay * decays * param         the gradient with an L2 penalty, which is used in its place
+    param -= shrink * rates * decays * param              decoupled decay: shrink is the rate times the decay
+    step  *= rates                                        what is subtracted from param at the end
+
+    rates, decays  (N,)  read; where grouped is 0 they count as 1, and may be None
+    grouped              1 where they are given
 """
 
 from typing import Any
 
 import numpy as np
 
-from ..table import operation
+from ..table import REQUIRED, operation
 
 Array = np.ndarray[Any, Any]
 
+GROUPS = "rates?grouped[N] decays?grouped[N]"
+DECAY = "weight_decay shrink grouped:int<2"
+"""The operands that all updates share."""
 
-@operation(updates="param[N]", reads="grad[N]", scalars="lr", splits="N")
-def sgd_update(param: Array, grad: Array, lr: float) -> None:
-    """param -= lr * grad.
+
+def decayed(
+    param: Array, grad: Array, rates: Array | None, decays: Array | None,
+    weight_decay: float, shrink: float, grouped: int,
+) -> tuple[Array, Array]:  # fmt: skip
+    """The gradient with coupled decay and the factors of the rate; param, with decoupled decay, changes in place."""
+    real = param.dtype.type
+    factors = rates if grouped and rates is not None else np.ones(1, param.dtype)
+    shares = decays if grouped and decays is not None else np.ones(1, param.dtype)
+    if weight_decay:
+        grad = grad + real(weight_decay) * shares * param
+    if shrink:
+        param -= real(shrink) * (factors * shares) * param
+    return grad, factors
+
+
+@operation(updates="param[N]", reads=f"grad[N] {GROUPS}", scalars=f"lr {DECAY}", splits="N")
+def sgd_update(
+    param: Array, grad: Array, rates: Array | None = None, decays: Array | None = None,
+    lr: float = REQUIRED, weight_decay: float = 0.0, shrink: float = 0.0, grouped: int = 0,
+) -> None:  # fmt: skip
+    """param -= lr * g.
 
     param  (N,)  read and written
     grad   (N,)  read
     """
-    param -= param.dtype.type(lr) * grad
+    g, factors = decayed(param, grad, rates, decays, weight_decay, shrink, grouped)
+    param -= param.dtype.type(lr) * factors * g
 
 
-@operation(updates="param[N] momentum_buffer[N]", reads="grad[N]", scalars="lr momentum", splits="N")
-def momentum_update(param: Array, momentum_buffer: Array, grad: Array, lr: float, momentum: float) -> None:
-    """momentum_buffer = momentum * momentum_buffer + grad;  param -= lr * momentum_buffer.
+@operation(
+    updates="param[N] momentum_buffer[N]", reads=f"grad[N] {GROUPS}", scalars=f"lr momentum weight {DECAY}", splits="N"
+)
+def momentum_update(
+    param: Array, momentum_buffer: Array, grad: Array, rates: Array | None = None, decays: Array | None = None,
+    lr: float = REQUIRED, momentum: float = REQUIRED, weight: float = 1.0,
+    weight_decay: float = 0.0, shrink: float = 0.0, grouped: int = 0,
+) -> None:  # fmt: skip
+    """momentum_buffer = momentum * momentum_buffer + weight * g;  param -= lr * momentum_buffer.
+
+    param, momentum_buffer  (N,)  read and written
+    grad                    (N,)  read
+    weight                  of the gradient: 1, the rate or 1 - momentum, see `fastnn.SGD`
+
+    Polyak 1964; in PyTorch's form, weight = 1, the rate multiplies the whole velocity, so that a change of rate acts at
+    once. The buffer starts at zero, which gives PyTorch's first step, buffer = grad.
+    """
+    real = param.dtype.type
+    g, factors = decayed(param, grad, rates, decays, weight_decay, shrink, grouped)
+    momentum_buffer *= real(momentum)
+    momentum_buffer += real(weight) * g
+    param -= real(lr) * factors * momentum_buffer
+
+
+@operation(
+    updates="param[N] momentum_buffer[N]", reads=f"grad[N] {GROUPS}", scalars=f"lr momentum weight {DECAY}", splits="N"
+)
+def nesterov_update(
+    param: Array, momentum_buffer: Array, grad: Array, rates: Array | None = None, decays: Array | None = None,
+    lr: float = REQUIRED, momentum: float = REQUIRED, weight: float = 1.0,
+    weight_decay: float = 0.0, shrink: float = 0.0, grouped: int = 0,
+) -> None:  # fmt: skip
+    """momentum_buffer = momentum * momentum_buffer + weight * g;
+    param -= lr * (momentum * momentum_buffer + weight * g).
 
     param, momentum_buffer  (N,)  read and written
     grad                    (N,)  read
 
-    Polyak 1964 in PyTorch's form: the rate multiplies the whole velocity, so that a change of rate acts at once
-    (Sutskever et al. 2013 put it inside: v = momentum v - lr g). The buffer starts at zero, which gives PyTorch's first
-    step, buffer = grad.
+    Nesterov 1983 as Sutskever et al. 2013 and PyTorch write it: in terms of the point where the gradient is taken.
     """
     real = param.dtype.type
+    g, factors = decayed(param, grad, rates, decays, weight_decay, shrink, grouped)
     momentum_buffer *= real(momentum)
-    momentum_buffer += grad
-    param -= real(lr) * momentum_buffer
+    momentum_buffer += real(weight) * g
+    param -= real(lr) * factors * (real(momentum) * momentum_buffer + real(weight) * g)
 
 
-@operation(updates="param[N] sum[N]", reads="grad[N]", scalars="lr eps", splits="N")
-def adagrad_update(param: Array, sum: Array, grad: Array, lr: float, eps: float) -> None:
-    """sum += grad**2;  param -= lr * grad / (sqrt(sum) + eps).
+@operation(updates="param[N] exp_avg[N]", reads=f"grad[N] {GROUPS}", scalars=f"lr beta1 beta2 {DECAY}", splits="N")
+def lion_update(
+    param: Array, exp_avg: Array, grad: Array, rates: Array | None = None, decays: Array | None = None,
+    lr: float = REQUIRED, beta1: float = REQUIRED, beta2: float = REQUIRED,
+    weight_decay: float = 0.0, shrink: float = 0.0, grouped: int = 0,
+) -> None:  # fmt: skip
+    """param -= lr * sign(exp_avg + (1 - beta1) * (g - exp_avg));  exp_avg += (1 - beta2) * (g - exp_avg).
 
-    param, sum  (N,)  read and written
-    grad        (N,)  read
+    param, exp_avg  (N,)  read and written
+    grad            (N,)  read
 
-    Duchi, Hazan and Singer 2011; eps outside the root (as PyTorch; TensorFlow adds it inside and starts sum at 0.1).
+    Chen et al. 2023, Algorithm 1; the sign of zero is zero.
     """
     real = param.dtype.type
-    sum += grad * grad
-    param -= (real(lr) * grad) / (np.sqrt(sum) + real(eps))
-
-
-@operation(updates="param[N] square_avg[N]", reads="grad[N]", scalars="lr alpha eps", splits="N")
-def rmsprop_update(param: Array, square_avg: Array, grad: Array, lr: float, alpha: float, eps: float) -> None:
-    """square_avg = alpha * square_avg + (1 - alpha) * grad**2;  param -= lr * grad / (sqrt(square_avg) + eps).
-
-    param, square_avg  (N,)  read and written
-    grad               (N,)  read
-
-    Tieleman and Hinton 2012; eps outside the root (as PyTorch; TensorFlow adds it inside).
-    """
-    real = param.dtype.type
-    square_avg *= real(alpha)
-    square_avg += real(1 - alpha) * grad * grad
-    param -= (real(lr) * grad) / (np.sqrt(square_avg) + real(eps))
+    g, factors = decayed(param, grad, rates, decays, weight_decay, shrink, grouped)
+    change = g - exp_avg
+    param -= real(lr) * factors * np.sign(exp_avg + real(1 - beta1) * change)
+    exp_avg += real(1 - beta2) * change
 
 
 @operation(
-    updates="param[N] exp_avg[N] exp_avg_sq[N]",
-    reads="grad[N]",
-    scalars="step_size beta1 beta2 eps sqrt_bias_correction2",
-    splits="N",
-)
-def adam_update(
-    param: Array, exp_avg: Array, exp_avg_sq: Array, grad: Array,
-    step_size: float, beta1: float, beta2: float, eps: float, sqrt_bias_correction2: float,
+    updates="param[N] prev[N] step_size[N]", reads=f"grad[N] {GROUPS}",
+    scalars=f"scale eta_minus eta_plus min_step max_step {DECAY}", splits="N",
+)  # fmt: skip
+def rprop_update(
+    param: Array, prev: Array, step_size: Array, grad: Array, rates: Array | None = None, decays: Array | None = None,
+    scale: float = REQUIRED, eta_minus: float = REQUIRED, eta_plus: float = REQUIRED,
+    min_step: float = REQUIRED, max_step: float = REQUIRED,
+    weight_decay: float = 0.0, shrink: float = 0.0, grouped: int = 0,
 ) -> None:  # fmt: skip
-    """One Adam step over a flat arena, in place.
+    """A step of its own for each number, longer while the sign of its gradient stays, shorter where it changes.
 
-    exp_avg    += (1 - beta1) * (grad - exp_avg)
-    exp_avg_sq  = beta2 * exp_avg_sq + (1 - beta2) * grad**2
-    param      -= step_size * exp_avg / (sqrt(exp_avg_sq) / sqrt_bias_correction2 + eps)
+    step_size *= eta_plus where g and prev have one sign, eta_minus where they have opposite ones; within [min_step,
+    max_step];  g = 0 where they have opposite ones;  param -= scale * step_size * sign(g);  prev = g
 
-    param, exp_avg, exp_avg_sq   (N,)  read and written
-    grad                         (N,)  read
-    step_size                    lr / (1 - beta1**t), t counted from 1
-    sqrt_bias_correction2        sqrt(1 - beta2**t)
+    param, prev, step_size  (N,)  read and written; step_size starts at the first rate, prev at zero
+    grad                    (N,)  read
+    scale                   the rate over the first rate
 
-    Kingma and Ba 2015, Algorithm 1: eps outside the root, after bias correction (as PyTorch, optax; Keras and
-    scikit-learn place it before the correction).
+    Riedmiller and Braun 1993 in the form of PyTorch, iRprop- of Igel and Hüsken 2000: where the sign changed no step is
+    taken, and the next one does not count as a change.
     """
     real = param.dtype.type
-    exp_avg += real(1 - beta1) * (grad - exp_avg)
-    exp_avg_sq *= real(beta2)
-    exp_avg_sq += real(1 - beta2) * grad * grad
-    denominator = np.sqrt(exp_avg_sq) / real(sqrt_bias_correction2) + real(eps)
-    param -= (real(step_size) * exp_avg) / denominator
+    g, factors = decayed(param, grad, rates, decays, weight_decay, shrink, grouped)
+    agree = np.sign(g) * np.sign(prev)
+    factor = np.where(agree > 0, real(eta_plus), np.where(agree < 0, real(eta_minus), real(1)))
+    step_size[...] = np.clip(step_size * factor, real(min_step), real(max_step))
+    prev[...] = np.where(agree < 0, real(0), g)
+    param -= real(scale) * factors * (step_size * np.sign(prev))
