@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from fastnn import ops
-from fastnn.kernels import OPERATIONS
 
 Array = np.ndarray[Any, Any]
 BACKENDS = cases.BACKENDS
