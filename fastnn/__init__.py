@@ -18,6 +18,8 @@ _HOME = {
     "BCE": "losses",
     "BatchNorm": "layers",
     "Callback": "callbacks",
+    "Centerer": "preprocessing",
+    "Chain": "preprocessing",
     "Constant": "schedules",
     "Cosine": "schedules",
     "CosineRestarts": "schedules",
@@ -33,6 +35,7 @@ _HOME = {
     "LambdaCallback": "callbacks",
     "Lion": "optimizers",
     "MSE": "losses",
+    "MinMaxScaler": "preprocessing",
     "ModelFileError": "storage",
     "MultiStepDecay": "schedules",
     "NAdam": "optimizers",
@@ -44,6 +47,7 @@ _HOME = {
     "RAdam": "optimizers",
     "RMSProp": "optimizers",
     "ReduceOnPlateau": "schedules",
+    "RobustScaler": "preprocessing",
     "Rprop": "optimizers",
     "SGD": "optimizers",
     "SearchThenConverge": "schedules",
@@ -51,9 +55,11 @@ _HOME = {
     "Standardizer": "preprocessing",
     "StepDecay": "schedules",
     "Trainer": "trainer",
+    "Whitener": "preprocessing",
     "backends": "kernels.backends",
     "gradcheck": "gradcheck",
     "load": "model",
+    "load_preprocessing": "preprocessing",
     "lr_range_test": "range_test",
 }
 
@@ -71,7 +77,7 @@ if TYPE_CHECKING:
     from .model import Sequential, load
     from .optimizers import SGD, Adadelta, AdaGrad, Adam, AdamW, Group, Lion, NAdam, RAdam, RMSProp, Rprop
     from .predictor import Predictor
-    from .preprocessing import Standardizer
+    from .preprocessing import Centerer, Chain, MinMaxScaler, RobustScaler, Standardizer, Whitener, load_preprocessing
     from .range_test import lr_range_test
     from .schedules import (
         Constant,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnn.data import Array, DataError
-from fastnn.preprocessing import Json, mean_and_scale
+from fastnn.preprocessing import SCALINGS, Json, shift_and_scale
 from fastnn.tables import is_number_column, numbers, refuse_numbers_with_texts, texts, written_numbers
 
 if TYPE_CHECKING:
@@ -38,18 +38,19 @@ class NumberColumn:
     width = 1
 
     @classmethod
-    def fit(cls, name: str, series: "pd.Series[Any]") -> "NumberColumn":
-        """Median, mean and deviation of the training rows; UselessColumn where there are none, or no finite ones."""
+    def fit(cls, name: str, series: "pd.Series[Any]", scaling: str = "standard") -> "NumberColumn":
+        """Median, and what `scaling` (see SCALINGS) shifts and divides by, of the training rows; UselessColumn where
+        there are none, or no finite ones."""
         values = numbers(series, name)
         missing = np.isnan(values)
         if missing.all():
             raise UselessColumn("no values in the training rows")
         with np.errstate(over="ignore"):
             fill = float(np.median(values[~missing]))
-            mean, scale = mean_and_scale(np.where(missing, fill, values)[:, None])
+            mean, scale = shift_and_scale(np.where(missing, fill, values)[:, None], scaling)
         if not np.isfinite([fill, mean[0], scale[0]]).all():
             largest = values[np.nanargmax(np.abs(values))]
-            raise UselessColumn(f"numbers too large to be standardised, such as {largest:g}")
+            raise UselessColumn(f"numbers too large to be {SCALINGS[scaling]}, such as {largest:g}")
         return cls(name, fill, float(mean[0]), float(scale[0]))
 
     def encode(self, series: "pd.Series[Any]", out: Array) -> int:
@@ -121,20 +122,25 @@ class TableEncoder:
     columns: tuple[NumberColumn | CategoryColumn, ...]
 
     @classmethod
-    def fit(cls, frame: "pd.DataFrame", max_categories: int = 100) -> tuple["TableEncoder", list[str]]:
+    def fit(
+        cls, frame: "pd.DataFrame", max_categories: int = 100, scaling: str = "standard"
+    ) -> tuple["TableEncoder", list[str]]:
         """An encoder of the training rows, and a line for every column that was shortened or left out.
 
         A text column of more than `max_categories` texts keeps the most frequent ones and calls the rest "other"; where
         it has more texts than half its rows, and more than ten (a name, an identifier, a date), it is left out. So is
         a column without values, or with numbers too large to be standardised. Texts among numbers are an error, which
-        names all such columns.
+        names all such columns. `scaling` is what is done to the columns of numbers, one of
+        `fastnn.preprocessing.SCALINGS`.
         """
+        if scaling not in SCALINGS:
+            raise ValueError(f"TableEncoder.fit(scaling={scaling!r}): expected one of {', '.join(SCALINGS)}")
         columns: list[NumberColumn | CategoryColumn] = []
         notes: list[str] = []
         faults: list[str] = []
         for name, series in frame.items():
             try:
-                column, note = _fit_column(str(name), series, max_categories)
+                column, note = _fit_column(str(name), series, max_categories, scaling)
             except DataError as error:
                 faults.append(str(error))
                 continue
@@ -204,12 +210,12 @@ class TableEncoder:
 
 
 def _fit_column(
-    name: str, series: "pd.Series[Any]", max_categories: int
+    name: str, series: "pd.Series[Any]", max_categories: int, scaling: str
 ) -> tuple[NumberColumn | CategoryColumn | None, str]:
     """A column fitted, None when it is left out, and a remark on it, "" when there is none."""
     if is_number_column(series):
         try:
-            return NumberColumn.fit(name, series), ""
+            return NumberColumn.fit(name, series, scaling), ""
         except UselessColumn as reason:
             return None, f"left out {name!r}: {reason}"
     known = refuse_numbers_with_texts(name, series)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fastnn.history import History
     from fastnn.metrics import MetricsLike
     from fastnn.predictor import Predictor
+    from fastnn.preprocessing import Transform
     from fastnn.schedules import ScheduleLike
 
 DTYPES = ("float32", "float64")
@@ -291,10 +292,18 @@ class Sequential:
         # copy.deepcopy and multiprocessing would otherwise tear the views from their allocation.
         return _rebuild, (self.layers, self.inputs, self.dtype.name, self.seed, self.loss, self.get_weights())
 
-    def save(self, path: storage.PathLike, extra: Any = None) -> None:
+    def save(
+        self,
+        path: storage.PathLike,
+        extra: Any = None,
+        preprocessing: Transform | Mapping[str, Transform] | None = None,
+    ) -> None:
         """Write the model to a safetensors file, atomically: a kill at any moment leaves the old file or the new one.
 
-        extra   anything JSON can hold, read back by `fastnn.storage.read_extra`
+        extra           anything JSON can hold, read back by `fastnn.storage.read_extra`
+        preprocessing   the fitted transform that makes the model's inputs (its width is checked), or several
+                        transforms by name, such as {"inputs": ..., "targets": ...}; `fastnn.load_preprocessing` reads
+                        them back, bit for bit. `predict` does not apply them: it takes what they give
         Optimizer moments are not part of it. Errors: see fastnn.storage.write.
         """
         from fastnn import storage
@@ -306,7 +315,12 @@ class Sequential:
             "seed": self.seed,
             "loss": None if self.loss is None else storage.describe(self.loss),
         }
-        storage.write(path, {e.name: e.value for e in self._numbers()}, description, extra)
+        packed = None
+        if preprocessing is not None:
+            from fastnn.preprocessing import pack
+
+            packed = pack(preprocessing, self.inputs)
+        storage.write(path, {e.name: e.value for e in self._numbers()}, description, extra, packed)
 
     def summary(self) -> str:
         """A table of the layers: output width and number of trainable parameters of each."""

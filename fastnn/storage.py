@@ -1,12 +1,14 @@
 """Model files: safetensors, written atomically, read with suspicion. No pickle: reading a file runs no code of it.
 
 A model file is a safetensors file (https://github.com/huggingface/safetensors) of the tensors "layers.0.weight"
-(fan_in, fan_out), "layers.0.bias", "layers.1.gamma", "layers.1.running_mean" ... and of four texts:
+(fan_in, fan_out), "layers.0.bias", "layers.1.gamma", "layers.1.running_mean" ..., those of preprocessing,
+"preprocessing.mean" ..., and of up to five texts:
 
-    format    "fastnn"
-    version   "1"; a change that old readers cannot take raises it
-    model     JSON: layers (class name and fields), inputs, dtype, seed, loss
-    extra     JSON of the caller's, where given (the command line keeps preprocessing and task there)
+    format          "fastnn"
+    version         "1", or "2" with preprocessing; a change that old readers cannot take raises it
+    model           JSON: layers (class name and fields), inputs, dtype, seed, loss
+    preprocessing   JSON: types and settings of the transforms saved with the model, where there are any
+    extra           JSON of the caller's, where given (the command line keeps its own preprocessing and the task there)
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ from fastnn import checks
 from fastnn.initializers import initializer_name
 
 FORMAT = "fastnn"
-VERSION = 1
+VERSION = 2
+# How the names of tensors begin that belong to the preprocessing.
+PREPROCESSING = "preprocessing."
 
 PathLike = str | os.PathLike[str]
 
@@ -37,17 +41,27 @@ class ModelFileError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Contents:
-    """What a model file holds: arrays by name, the description of the model, the caller's extra (None without)."""
+    """What a model file holds: arrays by name, the description of the model, the caller's extra (None without), the
+    description of the preprocessing (None without) and its arrays."""
 
     tensors: dict[str, np.ndarray]
     model: dict[str, Any]
     extra: Any
+    preprocessing: Any = None
+    preprocessing_tensors: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
-def write(path: PathLike, tensors: Mapping[str, np.ndarray], model: dict[str, Any], extra: Any = None) -> None:
+def write(
+    path: PathLike,
+    tensors: Mapping[str, np.ndarray],
+    model: dict[str, Any],
+    extra: Any = None,
+    preprocessing: tuple[Any, Mapping[str, np.ndarray]] | None = None,
+) -> None:
     """Write a model file in one go: at every moment `path` is the old file or the new one, whole.
 
-    extra   anything that JSON can hold
+    extra           anything that JSON can hold
+    preprocessing   what `fastnn.preprocessing.pack` gave: a description, and tensors named "preprocessing. ..."
     The bytes go to a new file in the same folder, are flushed to the disk, and take the place of the old file by a
     rename; a link is followed, the permissions of an existing file are kept. A process that is killed may leave
     a file `.<name>.<digits>.tmp` behind, nothing else. Raises TypeError for an `extra` that is not JSON,
@@ -55,7 +69,10 @@ def write(path: PathLike, tensors: Mapping[str, np.ndarray], model: dict[str, An
     """
     from safetensors.numpy import save
 
-    metadata = {"format": FORMAT, "version": str(VERSION), "model": json.dumps(model)}
+    metadata = {"format": FORMAT, "version": "1", "model": json.dumps(model)}
+    if preprocessing is not None:
+        metadata |= {"version": "2", "preprocessing": json.dumps(preprocessing[0])}
+        tensors = {**tensors, **preprocessing[1]}
     if extra is not None:
         try:
             metadata["extra"] = json.dumps(extra, allow_nan=False)
@@ -112,7 +129,9 @@ def read(path: PathLike) -> Contents:
         tensors = load(data)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise ModelFileError(f"{name}: damaged model file: {error}") from None
-    return Contents(tensors, _json(name, "model", metadata), _json(name, "extra", metadata))
+    prepared = {key: tensors.pop(key) for key in list(tensors) if key.startswith(PREPROCESSING)}
+    model, extra, description = (_json(name, key, metadata) for key in ("model", "extra", "preprocessing"))
+    return Contents(tensors, model, extra, description, prepared)
 
 
 def read_extra(path: PathLike) -> Any:

@@ -293,6 +293,45 @@ def test_network_options_reach_the_network(run):
     assert code == 0
 
 
+@pytest.mark.parametrize(
+    ("scale", "said"),
+    [
+        ("standard", "standardised"),
+        ("minmax", "scaled from 0 to 1"),
+        ("robust", "scaled by median and quartiles"),
+        ("none", "as they are"),
+    ],
+)
+def test_columns_are_scaled_as_asked_for_and_new_rows_the_same_way(run, scale, said):
+    from fastnn.preprocessing import ArrayEncoder
+    from fastnn.storage import read_extra
+
+    X = np.random.default_rng(0).integers(0, 9, (60, 3)).astype(float)
+    np.savez("rows.npz", X=X, y=X[:, 0] > 4)
+    code, out, _ = run("train", "rows.npz", "--scale", scale, "--epochs", 2, "--quiet", "--save", "net.safetensors")
+    assert code == 0
+    assert f"3 numbers, {said}" in out
+    code, predicted, _ = run("predict", "net.safetensors", "rows.npz")
+    assert code == 0
+    assert len(predicted.splitlines()) == 61
+    state = read_extra("net.safetensors")["recipe"]["encoder"]
+    white = ArrayEncoder.from_json(state).transform(X, np.float64)
+    if scale == "minmax":
+        assert (white.min(), white.max()) == (0.0, 1.0)
+    if scale == "none":
+        np.testing.assert_array_equal(white, X)
+    # Files of before there was a choice do not say which.
+    del state["scaling"]
+    np.testing.assert_array_equal(ArrayEncoder.from_json(state).transform(X, np.float64), white)
+
+
+def test_images_are_divided_by_white_unless_told_otherwise(run):
+    code, out, _ = run("train", "digits", "--epochs", 1, "--quiet")
+    assert (code, "divided by 16" in out) == (0, True)
+    code, out, _ = run("train", "digits", "--epochs", 1, "--quiet", "--scale", "standard")
+    assert (code, "64 numbers, standardised" in out) == (0, True)
+
+
 def test_rows_without_a_target_are_left_out_and_said(run):
     Path("a.csv").write_text(people().replace(",yes\n", ",\n", 3))
     code, out, _ = run("train", "a.csv", "--target", "rich", "--epochs", 1)

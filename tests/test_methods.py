@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fastnn import initializers, losses, optimizers, schedules
+from fastnn import checks, initializers, losses, optimizers, preprocessing, schedules
 from fastnn.activations import ACTIVATIONS
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "methods.md").read_text(encoding="utf-8")
@@ -25,6 +25,7 @@ CHOICES = {
     "Initializers": set(initializers.INITIALIZERS),
     "Activations": set(ACTIVATIONS),
     "Losses": {cls.__name__ for cls in losses.LOSSES.values()},
+    "Preprocessing": set(checks.subclasses(preprocessing.Transform)),
 }
 
 

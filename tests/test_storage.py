@@ -110,7 +110,7 @@ def test_trailing_bytes_are_refused(path):
         (raw({"__metadata__": {"format": "fastnn"}}), "version"),
         (raw({"__metadata__": {"format": "fastnn", "version": "two"}}), "version 'two'"),
         (raw({"__metadata__": {"format": "fastnn", "version": "9" * 5000}}), "version"),
-        (raw({"__metadata__": {"format": "fastnn", "version": "2"}}), "newer fastnn .file version 2"),
+        (raw({"__metadata__": {"format": "fastnn", "version": "3"}}), "newer fastnn .file version 3"),
         (raw({"__metadata__": {"format": "fastnn", "version": "1"}}), "no description"),
         (raw({"__metadata__": {"format": "fastnn", "version": "1", "model": "{"}}), "not JSON"),
         (raw({"__metadata__": {"format": "fastnn", "version": "1", "model": "[" * 100_000}}), "not JSON"),

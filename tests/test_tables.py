@@ -8,7 +8,7 @@ import pytest
 
 from fastnn.data import DataError
 from fastnn.encoding import CategoryColumn, NumberColumn, TableEncoder
-from fastnn.preprocessing import ArrayEncoder, Standardizer
+from fastnn.preprocessing import ArrayEncoder, MinMaxScaler, RobustScaler, Standardizer
 from fastnn.tables import numbers, read_table, texts, written_numbers
 
 pd = pytest.importorskip("pandas")
@@ -136,6 +136,20 @@ def test_table_encoder_agrees_with_scikit_learn():
     np.testing.assert_allclose(result, expected, atol=1e-12)
     assert unseen == {"city": 1}
     assert encoder.describe() == "3 number and 2 category columns as 13 inputs"
+
+
+@pytest.mark.parametrize("scaling", ["standard", "minmax", "robust", "none"])
+def test_columns_of_a_table_are_scaled_as_the_transform_of_that_name_does(scaling):
+    frame = frame_of(300)[["age", "income"]]
+    encoder, _ = TableEncoder.fit(frame, scaling=scaling)
+    filled = frame.fillna(frame.median()).to_numpy()
+    judge = {"standard": Standardizer, "minmax": MinMaxScaler, "robust": RobustScaler}.get(scaling)
+    expected = filled if judge is None else judge().fit_transform(filled)
+    np.testing.assert_allclose(encoder.transform(frame, np.float64)[0], expected, rtol=1e-14, atol=1e-14)
+    with pytest.raises(ValueError, match=r"TableEncoder.fit\(scaling='log'\): expected one of standard"):
+        TableEncoder.fit(frame, scaling="log")
+    with pytest.raises(ValueError, match=r"ArrayEncoder.fit\(scaling='log'\)"):
+        ArrayEncoder.fit(filled, scaling="log")
 
 
 def test_table_encoder_survives_json_bit_for_bit():

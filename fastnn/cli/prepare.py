@@ -89,9 +89,10 @@ def _recipe(
     notes: list[str] = []
     encoder: ArrayEncoder | TableEncoder
     if isinstance(features, np.ndarray):
-        encoder = ArrayEncoder.fit(features, source.names, source.white)
+        white = source.white if options.scale is None else None
+        encoder = ArrayEncoder.fit(features, source.names, white, options.scale or "standard")
     else:
-        encoder, notes = TableEncoder.fit(features, options.max_categories)
+        encoder, notes = TableEncoder.fit(features, options.max_categories, options.scale or "standard")
     recipe = Recipe(
         encoder=encoder,
         target=target,

@@ -24,7 +24,7 @@ from fastnn.cli.prepare import Prepared, prepare, share_of
 from fastnn.cli.report import count, note, say, significant, steady_output
 from fastnn.cli.source import Reading, load
 from fastnn.data import Array
-from fastnn.preprocessing import ClassTarget, NumberTarget
+from fastnn.preprocessing import SCALINGS, ClassTarget, NumberTarget
 
 if TYPE_CHECKING:
     from fastnn.history import History
@@ -55,6 +55,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     reading.add_argument(
         "--max-categories", type=options_.positive, default=100, metavar="N", help="of a text column (100)"
+    )
+    reading.add_argument(
+        "--scale",
+        choices=tuple(SCALINGS),
+        help="columns of numbers: to deviation 1, to 0..1, by median and quartiles, or not (standard; of images, white "
+        "is 1)",
     )
 
     network = parser.add_argument_group("network")
