@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
+    "AUC": "metrics",
     "Activation": "layers",
     "AdaGrad": "optimizers",
     "Adadelta": "optimizers",
@@ -26,8 +27,10 @@ _HOME = {
     "CrossEntropy": "losses",
     "Dense": "layers",
     "Dropout": "layers",
+    "ECE": "metrics",
     "EarlyStopping": "callbacks",
     "Exponential": "schedules",
+    "F1": "metrics",
     "Group": "optimizers",
     "History": "history",
     "InverseSquareRoot": "schedules",
@@ -42,10 +45,12 @@ _HOME = {
     "NonFiniteLoss": "bound",
     "OneCycle": "schedules",
     "Polynomial": "schedules",
+    "Precision": "metrics",
     "Predictor": "predictor",
     "ProgressBar": "callbacks",
     "RAdam": "optimizers",
     "RMSProp": "optimizers",
+    "Recall": "metrics",
     "ReduceOnPlateau": "schedules",
     "RobustScaler": "preprocessing",
     "Rprop": "optimizers",
@@ -54,9 +59,12 @@ _HOME = {
     "Sequential": "model",
     "Standardizer": "preprocessing",
     "StepDecay": "schedules",
+    "TopK": "metrics",
     "Trainer": "trainer",
     "Whitener": "preprocessing",
     "backends": "kernels.backends",
+    "calibration_curve": "metrics",
+    "confusion_matrix": "metrics",
     "gradcheck": "gradcheck",
     "load": "model",
     "load_preprocessing": "preprocessing",
@@ -74,6 +82,7 @@ if TYPE_CHECKING:
     from .kernels.backends import backends
     from .layers import Activation, BatchNorm, Dense, Dropout
     from .losses import BCE, MSE, CrossEntropy
+    from .metrics import AUC, ECE, F1, Precision, Recall, TopK, calibration_curve, confusion_matrix
     from .model import Sequential, load
     from .optimizers import SGD, Adadelta, AdaGrad, Adam, AdamW, Group, Lion, NAdam, RAdam, RMSProp, Rprop
     from .predictor import Predictor

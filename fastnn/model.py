@@ -141,7 +141,7 @@ class Sequential:
                           `fastnn.data.split_rows(rows, validation_split, seed)`
         schedule          the rate over time, see fastnn.schedules: None (constant), an instance such as Cosine(100), a
                           function (lr0, epoch) or a list of rates. The history's lr is that of an epoch's last step
-        metrics           scored on the validation data beside the loss; None: those of the loss
+        metrics           scored on the validation data beside the loss, as in evaluate; None: those of the loss
         callbacks         see fastnn.callbacks; plain functions are called with the context after each epoch
         shuffle           a new order in each epoch, from the seed and the epoch's number alone
         threads, backend, precision   see Trainer
@@ -214,7 +214,8 @@ class Sequential:
     ) -> dict[str, float]:
         """The loss and the metrics on data, as `{"loss": ..., "accuracy": ...}`, in inference mode.
 
-        metrics   names ("accuracy", "rmse", "r2") or functions (outputs, targets); None: those of the loss
+        metrics   names ("accuracy", "f1", "rmse" ...), instances (TopK(3)) or functions (outputs, targets), see
+                  fastnn.metrics; None: those of the loss
         loss      as in fit; None: that of the last fit, which a saved model remembers
         """
         from fastnn import scoring

@@ -10,7 +10,7 @@ import numpy as np
 
 from fastnn import checks
 from fastnn.losses import Loss
-from fastnn.metrics import Metric, MetricsLike, get_metrics
+from fastnn.metrics import Metric, MetricsLike, get_metrics, refuse_other_tasks
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -68,8 +68,10 @@ def _score(name: str, value: Any) -> float:
 
 
 def metrics_of(loss: Loss, metrics: MetricsLike | None) -> dict[str, Metric]:
-    """The metrics asked for by name, those of the loss for None."""
-    return get_metrics(loss.default_metrics if metrics is None else metrics)
+    """The metrics asked for by name, those of the loss for None; ValueError for one that does not fit the loss."""
+    found = get_metrics(loss.default_metrics if metrics is None else metrics)
+    refuse_other_tasks(found, loss.task, loss.name)
+    return found
 
 
 def scorer(

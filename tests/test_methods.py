@@ -7,6 +7,7 @@ import pytest
 
 from fastnn import checks, initializers, losses, optimizers, preprocessing, schedules
 from fastnn.activations import ACTIVATIONS
+from fastnn.metrics import METRICS
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "methods.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
@@ -26,6 +27,7 @@ CHOICES = {
     "Activations": set(ACTIVATIONS),
     "Losses": {cls.__name__ for cls in losses.LOSSES.values()},
     "Preprocessing": set(checks.subclasses(preprocessing.Transform)),
+    "Metrics": set(METRICS),
 }
 
 
