@@ -70,7 +70,8 @@ def _score(name: str, value: Any) -> float:
 def metrics_of(loss: Loss, metrics: MetricsLike | None) -> dict[str, Metric]:
     """The metrics asked for by name, those of the loss for None; ValueError for one that does not fit the loss."""
     found = get_metrics(loss.default_metrics if metrics is None else metrics)
-    refuse_other_tasks(found, loss.task, loss.name)
+    if getattr(loss, "native", True):  # a loss of the user's own may be for anything
+        refuse_other_tasks(found, loss.task, loss.name)
     return found
 
 

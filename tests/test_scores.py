@@ -193,6 +193,12 @@ def test_what_makes_no_sense_is_refused(make, error, message):
         make()
 
 
+@pytest.mark.parametrize("call", [metrics.brier, metrics.log_loss, fnn.ECE(), fnn.calibration_curve])
+def test_scores_of_probabilities_take_targets_from_0_to_1(call):
+    with pytest.raises(ValueError, match=r"targets: row 1, column 0 is -1\.0, expected 0 to 1"):
+        call(np.ones((2, 1)), np.array([1.0, -1.0]))
+
+
 @pytest.mark.parametrize("name", METRICS)
 def test_rows_and_labels_that_do_not_fit_are_refused(name):
     metric = fnn.TopK(2) if name == "top_k" else METRICS[name]

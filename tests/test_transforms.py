@@ -296,6 +296,14 @@ def test_rows_decomposed_in_pieces_have_the_same_deviations(monkeypatch):
     np.testing.assert_allclose(fnn.Whitener().fit(X).deviation, whole, rtol=1e-12)
 
 
+@dtypes
+def test_columns_of_small_numbers_are_not_taken_for_the_rounding_of_large_ones(dtype):
+    X = np.random.default_rng(8).standard_normal((100, 3)) * [1e6, 1.0, 1e-3] + [1e6, 0.0, 0.0]
+    assert fnn.Whitener().fit(X.astype(dtype)).width == 3
+    copied = np.hstack((X, X[:, 1:2] + X[:, :1])).astype(dtype)  # in float32 all digits of the smaller one are lost
+    assert fnn.Whitener().fit(copied).width == 3
+
+
 @kinds
 def test_epsilon_dampens_small_directions(kind):
     X = rows(500, 3)

@@ -97,11 +97,21 @@ def decided(name: str, outputs: np.ndarray, targets: np.ndarray) -> tuple[np.nda
     return predicted, (targets[:, 0] > 0.5).astype(np.int64), 2
 
 
+def shares(name: str, outputs: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`columns`, with targets that are yes-or-no, or how much so: from 0 to 1."""
+    outputs, targets = columns(name, outputs, targets)
+    outside = (targets < 0) | (targets > 1)
+    if outside.any():
+        row, column = np.argwhere(outside)[0]
+        raise ValueError(f"{name}: targets: row {row}, column {column} is {targets[row, column]}, expected 0 to 1")
+    return outputs, targets
+
+
 def softmax(outputs: np.ndarray) -> np.ndarray:
     """Probabilities (rows, classes) of logits, in float64."""
     with np.errstate(invalid="ignore", under="ignore"):
-        shares = np.exp(outputs - outputs.max(axis=1, keepdims=True))
-        return np.asarray(shares / shares.sum(axis=1, keepdims=True))
+        terms = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+        return np.asarray(terms / terms.sum(axis=1, keepdims=True))
 
 
 def sigmoid(outputs: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 from fastnn import checks
 from fastnn.described import description
 
-from .base import CLASSES, Score, columns, fits, is_classes, labelled, sigmoid, softmax
+from .base import CLASSES, Score, fits, is_classes, labelled, shares, sigmoid, softmax
 
 
 class CalibrationCurve(NamedTuple):
@@ -87,7 +87,7 @@ def brier(outputs: np.ndarray, targets: np.ndarray) -> float:
     """
     outputs, targets = np.asarray(outputs), np.asarray(targets)
     if not is_classes(outputs, targets):
-        outputs, targets = columns("brier", outputs, targets)
+        outputs, targets = shares("brier", outputs, targets)
         return float(np.square(sigmoid(outputs) - targets).mean())
     outputs, labels = labelled("brier", outputs, targets)
     wrong = softmax(outputs)
@@ -105,7 +105,7 @@ def log_loss(outputs: np.ndarray, targets: np.ndarray) -> float:
     outputs, targets = np.asarray(outputs), np.asarray(targets)
     with np.errstate(invalid="ignore", under="ignore"):
         if not is_classes(outputs, targets):
-            z, y = columns("log_loss", outputs, targets)
+            z, y = shares("log_loss", outputs, targets)
             return float((np.maximum(z, 0.0) - z * y + np.log1p(np.exp(-np.abs(z)))).mean())
         z, labels = labelled("log_loss", outputs, targets)
         z -= z.max(axis=1, keepdims=True)
@@ -116,7 +116,7 @@ def _certainties(name: str, outputs: np.ndarray, targets: np.ndarray) -> tuple[n
     """Probabilities and how much of each came true, float64 (predictions,)."""
     outputs, targets = np.asarray(outputs), np.asarray(targets)
     if not is_classes(outputs, targets):
-        outputs, targets = columns(name, outputs, targets)
+        outputs, targets = shares(name, outputs, targets)
         return sigmoid(outputs).ravel(), targets.ravel()
     outputs, labels = labelled(name, outputs, targets)
     return softmax(outputs).max(axis=1), (outputs.argmax(axis=1) == labels).astype(np.float64)

@@ -38,11 +38,12 @@ class Whitener(Transform):
     sqrt((rows - 1) / rows).
 
     Some S are no more than what rounding left of directions that the training rows do not have (columns that are
-    constant or combinations of others; all beyond rows - 1): those up to eps max(rows, columns) S[0], the rounding of
-    the decomposition, and up to eps sqrt(rows columns) max |X|, that of the numbers themselves (eps of X's dtype). They
-    are not amplified: "pca" leaves these directions out, so `width` may be less than `columns`; "zca" divides them by
-    the largest deviation, so that it can be undone for all rows. `inverse` gives back the training rows up to rounding;
-    with fewer components than directions it gives the nearest rows that the components reach.
+    constant or combinations of others; all beyond rows - 1): S[0] max(rows, columns) eps, the rounding of the
+    decomposition, or sum_j |V[j]| |X[:, j]| eps along a direction, that of the numbers themselves (eps of X's dtype).
+    They are not amplified: "pca" leaves these directions out, so `width` may be less than `columns`; "zca" divides them
+    by the largest deviation, so that it can be undone for all rows. `inverse` gives back the training rows up to
+    rounding; with fewer components than directions it gives the nearest rows that the components reach. Columns of very
+    different units are better standardised first, in a `Chain`.
 
     Rows transformed together may differ in the last bits from the same rows by themselves. ValueError from `fit` where
     all rows are equal (a single one, too), and where there are fewer directions than components.
@@ -80,20 +81,18 @@ class Whitener(Transform):
             raise ValueError("Whitener: deviation holds numbers that are not positive")
 
     def _find(self, X: Array) -> dict[str, Array]:
-        largest = float(np.abs(X).max())
+        largest = max(float(X.max()), -float(X.min()))
         if not math.isfinite(largest * largest * X.size):
             raise ValueError(
                 f"X: holds numbers too large to be whitened, {largest:g} in size: their variance overflows"
             )
         mean = _mean(X)
         values, directions = _decomposed(X, mean)
-        guard = max(
-            np.finfo(np.float64).eps * max(X.shape) * values[0], np.finfo(X.dtype).eps * math.sqrt(X.size) * largest
-        )
-        deviation = values[values > guard] / math.sqrt(len(X))
-        deviation = deviation[deviation >= np.finfo(np.float64).tiny]  # below, 1 / deviation would be infinite
-        if not len(deviation):
+        found = values > _rounding(X, mean, values, directions)
+        found &= values >= math.sqrt(len(X)) * np.finfo(np.float64).tiny  # below, 1 / deviation would be infinite
+        if not found.any():
             raise ValueError(f"X: the rows ({len(X)}) are all equal, up to rounding: there is nothing to whiten")
+        deviation, directions = values[found] / math.sqrt(len(X)), directions[found]
         kept = self._kept(np.square(deviation / deviation[0]))
         return {"mean": mean, "deviation": deviation[:kept].copy(), "directions": _signed(directions[:kept])}
 
@@ -152,7 +151,7 @@ def _mean(X: Array) -> Array:
     """Means to the last bits, those of constant columns exact: what is left of them would look like directions."""
     mean = X.mean(axis=0, dtype=np.float64)
     mean += sum((X[piece] - mean).sum(axis=0) for piece in pieces(X)) / len(X)
-    return np.where((X[0] == X).all(axis=0), X[0], mean)
+    return np.where(X.min(axis=0) == X.max(axis=0), X[0], mean)
 
 
 def _decomposed(X: Array, mean: Array) -> tuple[Array, Array]:
@@ -162,10 +161,17 @@ def _decomposed(X: Array, mean: Array) -> tuple[Array, Array]:
         centred = X - mean
     else:
         centred = np.empty((0, columns))
-        for piece in pieces(X, least=4 * columns):
+        for piece in pieces(X, least=8 * columns):
             centred = np.asarray(np.linalg.qr(np.vstack((centred, X[piece] - mean)), mode="r"))
     _, values, directions = np.linalg.svd(centred, full_matrices=False)
     return values, directions
+
+
+def _rounding(X: Array, mean: Array, values: Array, directions: Array) -> Array:
+    """What rounding alone can make of each singular value: the decomposition's, or that of the numbers in X."""
+    decomposition = np.finfo(np.float64).eps * max(X.shape) * values[0]
+    lengths = np.sqrt(len(X) * np.square(mean) + np.square(values) @ np.square(directions))  # of the columns of X
+    return np.maximum(decomposition, np.finfo(X.dtype).eps * (np.abs(directions) @ lengths))
 
 
 def _signed(directions: Array) -> Array:
