@@ -59,7 +59,7 @@ def load_preprocessing(path: str | os.PathLike[str]) -> Any:
         return None
     try:
         return unpack(contents.preprocessing, contents.preprocessing_tensors)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         text = f"no {error} in its description" if isinstance(error, KeyError) else str(error)
         raise storage.ModelFileError(f"{os.fspath(path)}: the stored preprocessing is damaged: {text}") from None
 

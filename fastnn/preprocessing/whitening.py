@@ -65,6 +65,7 @@ class Whitener(Transform):
         if kind == "zca" and components is not None:
             raise ValueError(f"Whitener(kind='zca', components={components!r}): only 'pca' can leave directions out")
         self.epsilon = checks.number("Whitener", "epsilon", epsilon, minimum=0.0)
+        self._made: tuple[Array, Array, Array] | None = None
         super().__init__()
 
     @property
@@ -115,28 +116,25 @@ class Whitener(Transform):
 
     def _forward(self, X: Array) -> Array:
         X -= self.mean
-        return self._turned(X, 1.0 / self._scale())
+        return X @ self._matrices()[0]
 
     def _backward(self, X: Array) -> Array:
-        scale, directions = self._scale(), self.arrays()["directions"]
-        result: Array = (X * scale) @ directions if self.kind == "pca" else self._turned(X, scale)
+        result: Array = X @ self._matrices()[1]
         result += self.mean
         return result
 
-    def _turned(self, X: Array, gains: Array) -> Array:
-        """X along the directions, each times its gain; for "zca" back in the columns, with the rest of X times the
-        gain of the widest direction."""
+    def _matrices(self) -> tuple[Array, Array]:
+        """What centred rows are multiplied by, (columns, width), and back; kept from call to call."""
         directions = self.arrays()["directions"]
-        along = X @ directions.T
-        if self.kind == "pca":
-            along *= gains
-            return along
-        result: Array = (along * gains) @ directions
-        if len(directions) < self.columns:
-            X -= along @ directions
-            X *= gains[0]
-            result += X
-        return result
+        if self._made is None or self._made[0] is not directions:
+            scale = self._scale()
+            there, back = directions.T / scale, scale[:, None] * directions
+            if self.kind == "zca":
+                # The rest, in none of the directions, takes the scale of the widest one.
+                rest = np.eye(self.columns) - directions.T @ directions
+                there, back = there @ directions + rest / scale[0], directions.T @ back + rest * scale[0]
+            self._made = directions, there, back
+        return self._made[1:]
 
 
 def _components(components: Any) -> int | float | None:
