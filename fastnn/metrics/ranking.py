@@ -23,7 +23,7 @@ class AUC(Score):
     p / (1 - p), which does not run into 1). scikit-learn's roc_auc_score, with multi_class="ovr".
 
     A class or output whose rows are all yes or all no has no such area: it is left out of the mean (scikit-learn gives
-    NaN for the whole); NaN where none is left, and where an output is NaN.
+    NaN for the whole); NaN where none is left, and where an output is NaN (or, among several classes, infinite).
     """
 
     average: Literal["macro", "weighted"] = "macro"

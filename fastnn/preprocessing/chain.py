@@ -16,7 +16,8 @@ class Chain(Transform):
 
     transforms    at least one; they are fitted by `fit`. A chain among them counts as the transforms in it
 
-    `inverse` undoes the last one first. `chain[0]`, `len(chain)` and `for transform in chain` give the transforms.
+    `inverse` undoes the last one first. Float32 rows are rounded after each transform. `chain[0]`, `len(chain)` and
+    `for transform in chain` give the transforms.
     """
 
     def __init__(self, transforms: Iterable[Transform]) -> None:
