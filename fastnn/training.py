@@ -214,6 +214,7 @@ class Loop:
             epochs=first_epoch + epochs,
             steps_per_epoch=steps,
         )
+        self.averaged = False  # whether the model has the average of its weights, and the trainer the weights
         self.good = model.parameters.copy_state()
         self.good_from = "those before the training"
 
@@ -227,6 +228,7 @@ class Loop:
             try:
                 history.stopped = self._epochs()
             except KeyboardInterrupt:
+                self._show_average(True)
                 history.stopped = "interrupted"
                 history.trim()
             except NonFiniteLoss as error:
@@ -277,7 +279,9 @@ class Loop:
         return float(self.rates[-1])
 
     def _epoch(self, order: np.ndarray) -> float:
-        """The steps of one epoch; returns its mean loss."""
+        """The steps of one epoch; returns its mean loss. Between epochs the model has the average of its weights, if
+        the optimizer makes one."""
+        self._show_average(False)
         steps = len(self.share)
         if self.piece >= steps:
             losses = self._steps(order, 0, steps)
@@ -292,8 +296,15 @@ class Loop:
                     if done % KEEP_EVERY == 0:
                         self._keep(done)
                     self._call("on_progress")
+        self._show_average(True)
         self._keep(steps)
         return float((losses * self.share).sum())
+
+    def _show_average(self, shown: bool) -> None:
+        """Gives the model the average of its weights, or takes it back before training goes on."""
+        if self.trainer.optimizer.ema_decay is not None and self.trainer.step_count and shown != self.averaged:
+            self.trainer.swap_average()
+            self.averaged = shown
 
     def _steps(self, order: np.ndarray, first: int, stop: int) -> np.ndarray:
         """Steps `first` to `stop` of an epoch; returns their losses, all finite."""

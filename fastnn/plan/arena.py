@@ -208,12 +208,16 @@ class Parameters:
         start = self.arena.__array_interface__["data"][0]
         found = []
         for entry in self.entries:
-            value = entry.value if entry.value.ndim == 2 else entry.value[:, None]
-            if value.strides[-1] != value.itemsize or (value.shape[-1] == 1 and value.strides[0] == value.itemsize):
-                value = value.T
+            value, item = entry.value, self.dtype.itemsize
+            if value.ndim == 1:
+                shape = (1, len(value)) if value.strides == (item,) else (len(value), 1)
+                stride = value.nbytes if shape[0] == 1 else value.strides[0]
+            else:
+                value = value if value.strides[1] == item else value.T
+                shape, stride = value.shape, value.strides[0]
             offset = value.__array_interface__["data"][0] - start
-            strides, name = (value.strides[0], value.itemsize), f"{entry.kind}{entry.layer}"
-            found.append(Ref("parameters", Slot(name, value.shape, self.dtype, offset, strides)))
+            slot = Slot(f"{entry.kind}{entry.layer}", shape, self.dtype, offset, (stride, item))
+            found.append(Ref("parameters", slot))
         return found
 
     @property

@@ -32,6 +32,7 @@ def decayed(param, grad, rates, decays, i, rate, weight_decay, shrink, grouped):
 
 @njit(error_model="numpy")
 def prefetch3(a, b, c, i):
+    """Asks for what the loop will read of three arrays."""
     prefetch(a, i + _AHEAD)
     prefetch(b, i + _AHEAD)
     prefetch(c, i + _AHEAD)
@@ -39,6 +40,7 @@ def prefetch3(a, b, c, i):
 
 @njit(error_model="numpy")
 def prefetch4(a, b, c, d, i):
+    """The same of four."""
     prefetch3(a, b, c, i)
     prefetch(d, i + _AHEAD)
 

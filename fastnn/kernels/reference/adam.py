@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from ..table import REQUIRED, operation
-from .optimizers import DECAY, GROUPS, decayed
+from ..table import REQUIRED
+from .optimizers import decayed, update
 
 Array = np.ndarray[Any, Any]
 
@@ -19,10 +19,7 @@ def _move_averages(exp_avg: Array, exp_avg_sq: Array, g: Array, beta1: float, be
     exp_avg_sq += real(1 - beta2) * g * g
 
 
-@operation(
-    updates="param[N] exp_avg[N] exp_avg_sq[N]", reads=f"grad[N] {GROUPS}",
-    scalars=f"step_size beta1 beta2 eps sqrt_bias_correction2 {DECAY}", splits="N",
-)  # fmt: skip
+@update("exp_avg[N] exp_avg_sq[N]", scalars="step_size beta1 beta2 eps sqrt_bias_correction2")
 def adam_update(
     param: Array, exp_avg: Array, exp_avg_sq: Array, grad: Array,
     rates: Array | None = None, decays: Array | None = None,
@@ -50,10 +47,7 @@ def adam_update(
     param -= (real(step_size) * factors * exp_avg) / denominator
 
 
-@operation(
-    updates="param[N] exp_avg[N] exp_avg_sq[N]", reads=f"grad[N] {GROUPS}",
-    scalars=f"grad_step avg_step beta1 beta2 eps sqrt_bias_correction2 {DECAY}", splits="N",
-)  # fmt: skip
+@update("exp_avg[N] exp_avg_sq[N]", scalars="grad_step avg_step beta1 beta2 eps sqrt_bias_correction2")
 def nadam_update(
     param: Array, exp_avg: Array, exp_avg_sq: Array, grad: Array,
     rates: Array | None = None, decays: Array | None = None,
@@ -68,7 +62,7 @@ def nadam_update(
     grad                         (N,)  read
     grad_step                    lr (1 - mu_t) / (1 - mu_1 ... mu_t)
     avg_step                     lr mu_t+1 / (1 - mu_1 ... mu_t+1)
-    sqrt_bias_correction2        sqrt(1 - beta2**t)
+    beta1, beta2, eps, sqrt_bias_correction2   as in `adam_update`
 
     Dozat 2016 as PyTorch has it.
     """
@@ -79,10 +73,7 @@ def nadam_update(
     param -= factors * (real(grad_step) * g + real(avg_step) * exp_avg) / denominator
 
 
-@operation(
-    updates="param[N] exp_avg[N] exp_avg_sq[N]", reads=f"grad[N] {GROUPS}",
-    scalars=f"plain_step rectified_step beta1 beta2 eps {DECAY}", splits="N",
-)  # fmt: skip
+@update("exp_avg[N] exp_avg_sq[N]", scalars="plain_step rectified_step beta1 beta2 eps")
 def radam_update(
     param: Array, exp_avg: Array, exp_avg_sq: Array, grad: Array,
     rates: Array | None = None, decays: Array | None = None,
@@ -97,8 +88,9 @@ def radam_update(
     grad                         (N,)  read
     plain_step                   lr / (1 - beta1**t) in the first steps, 0 later
     rectified_step               0 in the first steps, lr r_t sqrt(1 - beta2**t) / (1 - beta1**t) later
+    beta1, beta2, eps            as in `adam_update`, the last one before the bias correction
 
-    Liu et al. 2020, Algorithm 2; eps before the bias correction, as in PyTorch.
+    Liu et al. 2020, Algorithm 2, as PyTorch has it.
     """
     real = param.dtype.type
     g, factors = decayed(param, grad, rates, decays, weight_decay, shrink, grouped)

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from ..table import REQUIRED, operation
-from .optimizers import DECAY, GROUPS, decayed
+from ..table import REQUIRED
+from .optimizers import decayed, update
 
 Array = np.ndarray[Any, Any]
 
 
-@operation(updates="param[N] sum[N]", reads=f"grad[N] {GROUPS}", scalars=f"lr eps inner_eps {DECAY}", splits="N")
+@update("sum[N]", scalars="lr eps inner_eps")
 def adagrad_update(
     param: Array, sum: Array, grad: Array, rates: Array | None = None, decays: Array | None = None,
     lr: float = REQUIRED, eps: float = REQUIRED, inner_eps: float = 0.0,
@@ -33,9 +33,7 @@ def adagrad_update(
     param -= (real(lr) * factors * g) / (np.sqrt(sum + real(inner_eps)) + real(eps))
 
 
-@operation(
-    updates="param[N] square_avg[N] acc_delta[N]", reads=f"grad[N] {GROUPS}", scalars=f"lr rho eps {DECAY}", splits="N"
-)
+@update("square_avg[N] acc_delta[N]", scalars="lr rho eps")
 def adadelta_update(
     param: Array, square_avg: Array, acc_delta: Array, grad: Array,
     rates: Array | None = None, decays: Array | None = None, lr: float = REQUIRED,
@@ -60,9 +58,7 @@ def adadelta_update(
     param -= real(lr) * factors * delta
 
 
-@operation(
-    updates="param[N] square_avg[N]", reads=f"grad[N] {GROUPS}", scalars=f"lr alpha eps inner_eps {DECAY}", splits="N"
-)
+@update("square_avg[N]", scalars="lr alpha eps inner_eps")
 def rmsprop_update(
     param: Array, square_avg: Array, grad: Array, rates: Array | None = None, decays: Array | None = None,
     lr: float = REQUIRED, alpha: float = REQUIRED, eps: float = REQUIRED, inner_eps: float = 0.0,
@@ -82,10 +78,7 @@ def rmsprop_update(
     param -= (real(lr) * factors * g) / (np.sqrt(square_avg + real(inner_eps)) + real(eps))
 
 
-@operation(
-    updates="param[N] square_avg[N] momentum_buffer[N]", reads=f"grad[N] {GROUPS}",
-    scalars=f"lr alpha eps inner_eps momentum {DECAY}", splits="N",
-)  # fmt: skip
+@update("square_avg[N] momentum_buffer[N]", scalars="lr alpha eps inner_eps momentum")
 def rmsprop_momentum_update(
     param: Array, square_avg: Array, momentum_buffer: Array, grad: Array,
     rates: Array | None = None, decays: Array | None = None,
@@ -93,7 +86,8 @@ def rmsprop_momentum_update(
     momentum: float = REQUIRED,
     weight_decay: float = 0.0, shrink: float = 0.0, grouped: int = 0,
 ) -> None:  # fmt: skip
-    """As `rmsprop_update`; its quotient is added to momentum * momentum_buffer, which lr multiplies.
+    """As `rmsprop_update` (alpha, eps, inner_eps), but lr multiplies a buffer:
+    momentum_buffer = momentum * momentum_buffer + g / (sqrt(square_avg + inner_eps) + eps).
 
     param, square_avg, momentum_buffer  (N,)  read and written
     grad                                (N,)  read
@@ -109,17 +103,15 @@ def rmsprop_momentum_update(
     param -= real(lr) * factors * momentum_buffer
 
 
-@operation(
-    updates="param[N] square_avg[N] grad_avg[N]", reads=f"grad[N] {GROUPS}",
-    scalars=f"lr alpha eps inner_eps {DECAY}", splits="N",
-)  # fmt: skip
+@update("square_avg[N] grad_avg[N]", scalars="lr alpha eps inner_eps")
 def rmsprop_centered_update(
     param: Array, square_avg: Array, grad_avg: Array, grad: Array,
     rates: Array | None = None, decays: Array | None = None,
     lr: float = REQUIRED, alpha: float = REQUIRED, eps: float = REQUIRED, inner_eps: float = 0.0,
     weight_decay: float = 0.0, shrink: float = 0.0, grouped: int = 0,
 ) -> None:  # fmt: skip
-    """As `rmsprop_update`, with the variance of the gradient, square_avg - grad_avg**2, in place of square_avg.
+    """As `rmsprop_update` (lr, alpha, eps, inner_eps), with the variance of the gradient, square_avg - grad_avg**2, in
+    place of square_avg.
 
     param, square_avg, grad_avg  (N,)  read and written
     grad                         (N,)  read
@@ -133,10 +125,7 @@ def rmsprop_centered_update(
     param -= (real(lr) * factors * g) / (root + real(eps))
 
 
-@operation(
-    updates="param[N] square_avg[N] grad_avg[N] momentum_buffer[N]", reads=f"grad[N] {GROUPS}",
-    scalars=f"lr alpha eps inner_eps momentum {DECAY}", splits="N",
-)  # fmt: skip
+@update("square_avg[N] grad_avg[N] momentum_buffer[N]", scalars="lr alpha eps inner_eps momentum")
 def rmsprop_centered_momentum_update(
     param: Array, square_avg: Array, grad_avg: Array, momentum_buffer: Array, grad: Array,
     rates: Array | None = None, decays: Array | None = None,
@@ -144,7 +133,7 @@ def rmsprop_centered_momentum_update(
     momentum: float = REQUIRED,
     weight_decay: float = 0.0, shrink: float = 0.0, grouped: int = 0,
 ) -> None:  # fmt: skip
-    """As `rmsprop_centered_update` and `rmsprop_momentum_update` together.
+    """As `rmsprop_centered_update` and `rmsprop_momentum_update` together (lr, alpha, eps, inner_eps, momentum).
 
     param, square_avg, grad_avg, momentum_buffer  (N,)  read and written
     grad                                          (N,)  read

@@ -4,16 +4,12 @@ by a moving average of squares are in adaptive.py, Adam and its kin in adam.py.
     N numbers     param, grad and the moments are flat arrays of the same dtype
 
 Hyper-parameters arrive in double precision and are rounded to the array's dtype once; so is 1 - beta, which computed in
-float32 would be off by 1e-5. All updates decay weights in both ways, and take factors for groups of parameters:
-
-    g      = grad + weight_decay * decays * param         the gradient with an L2 penalty, which is used in its place
-    param -= shrink * rates * decays * param              decoupled decay: shrink is the rate times the decay
-    step  *= rates                                        what is subtracted from param at the end
-
-    rates, decays  (N,)  read; where grouped is 0 they count as 1, and may be None
-    grouped              1 where they are given
+float32 would be off by 1e-5. All updates decay weights in both ways, and take
+factors for groups of parameters: see `update`.
 """
 
+from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -22,9 +18,24 @@ from ..table import REQUIRED, operation
 
 Array = np.ndarray[Any, Any]
 
-GROUPS = "rates?grouped[N] decays?grouped[N]"
-DECAY = "weight_decay shrink grouped:int<2"
-"""The operands that all updates share."""
+_SHARED = """
+    weight_decay   coupled: g = grad + weight_decay * decays * param is used in place of the gradient
+    shrink         the rate times the decoupled decay: param -= shrink * rates * decays * param
+    rates, decays  (N,)  read where grouped is 1: factors of the rate and of the decay of each number
+    """
+
+
+def update(moments: str = "", *, scalars: str) -> Callable[..., Any]:
+    """Enters an update into the table: `operation` with its moments and scalars, and all that updates share."""
+
+    def enter(function: FunctionType) -> FunctionType:
+        function.__doc__ = f"{(function.__doc__ or '').rstrip()}\n{_SHARED}"
+        return operation(  # type: ignore[no-any-return]
+            updates=f"param[N] {moments}", reads="grad[N] rates?grouped[N] decays?grouped[N]",
+            scalars=f"{scalars} weight_decay shrink grouped:int<2", splits="N",
+        )(function)  # fmt: skip
+
+    return enter
 
 
 def decayed(
@@ -42,7 +53,7 @@ def decayed(
     return grad, factors
 
 
-@operation(updates="param[N]", reads=f"grad[N] {GROUPS}", scalars=f"lr {DECAY}", splits="N")
+@update(scalars="lr")
 def sgd_update(
     param: Array, grad: Array, rates: Array | None = None, decays: Array | None = None,
     lr: float = REQUIRED, weight_decay: float = 0.0, shrink: float = 0.0, grouped: int = 0,
@@ -56,9 +67,7 @@ def sgd_update(
     param -= param.dtype.type(lr) * factors * g
 
 
-@operation(
-    updates="param[N] momentum_buffer[N]", reads=f"grad[N] {GROUPS}", scalars=f"lr momentum weight {DECAY}", splits="N"
-)
+@update("momentum_buffer[N]", scalars="lr momentum weight")
 def momentum_update(
     param: Array, momentum_buffer: Array, grad: Array, rates: Array | None = None, decays: Array | None = None,
     lr: float = REQUIRED, momentum: float = REQUIRED, weight: float = 1.0,
@@ -80,9 +89,7 @@ def momentum_update(
     param -= real(lr) * factors * momentum_buffer
 
 
-@operation(
-    updates="param[N] momentum_buffer[N]", reads=f"grad[N] {GROUPS}", scalars=f"lr momentum weight {DECAY}", splits="N"
-)
+@update("momentum_buffer[N]", scalars="lr momentum weight")
 def nesterov_update(
     param: Array, momentum_buffer: Array, grad: Array, rates: Array | None = None, decays: Array | None = None,
     lr: float = REQUIRED, momentum: float = REQUIRED, weight: float = 1.0,
@@ -103,7 +110,7 @@ def nesterov_update(
     param -= real(lr) * factors * (real(momentum) * momentum_buffer + real(weight) * g)
 
 
-@operation(updates="param[N] exp_avg[N]", reads=f"grad[N] {GROUPS}", scalars=f"lr beta1 beta2 {DECAY}", splits="N")
+@update("exp_avg[N]", scalars="lr beta1 beta2")
 def lion_update(
     param: Array, exp_avg: Array, grad: Array, rates: Array | None = None, decays: Array | None = None,
     lr: float = REQUIRED, beta1: float = REQUIRED, beta2: float = REQUIRED,
@@ -123,10 +130,7 @@ def lion_update(
     exp_avg += real(1 - beta2) * change
 
 
-@operation(
-    updates="param[N] prev[N] step_size[N]", reads=f"grad[N] {GROUPS}",
-    scalars=f"scale eta_minus eta_plus min_step max_step {DECAY}", splits="N",
-)  # fmt: skip
+@update("prev[N] step_size[N]", scalars="scale eta_minus eta_plus min_step max_step")
 def rprop_update(
     param: Array, prev: Array, step_size: Array, grad: Array, rates: Array | None = None, decays: Array | None = None,
     scale: float = REQUIRED, eta_minus: float = REQUIRED, eta_plus: float = REQUIRED,
