@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from .landscapes import Landscape
+
 FORMATS = (".png", ".svg", ".pdf")
 
 # An opaque card, so that a picture reads the same on a white page and on a dark one. Blue and orange are Okabe and
@@ -127,6 +129,61 @@ def range_test(
     if path is not None:
         _write(figure, path, colours)
     return figure
+
+
+# Of twelve paths: four hues of Okabe and Ito's in three kinds of line.
+_HUES = {"light": ("#0072b2", "#d55e00", "#009e73", "#aa3377"), "dark": ("#56b4e9", "#f0a44b", "#3fc79a", "#e08fc0")}
+_LOWEST, _HIGHEST = 1e-12, 1e4  # heights that are drawn
+_LINES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1.2)))
+
+
+def descent_paths(
+    maps: Sequence[tuple["Landscape", Mapping[str, Any]]], path: str | Path | None = None, theme: str = "light"
+) -> "Figure":
+    """The paths of optimizers down functions of two variables; written to `path` when one is given.
+
+    maps    a landscape with the points (steps + 1, 2) of each optimizer, by name, for each row of the picture: on the
+            left a contour map with the paths, on the right how far above the minimum each is after each step
+    path    .png, .svg or .pdf;  theme   "light" or "dark"
+
+    Returns the figure.
+    """
+    path = None if path is None else check_path(path)
+    colours = _theme(theme)
+    figure = _matplotlib()(figsize=(11.0, 4.4 * len(maps)), dpi=130)
+    figure.set_layout_engine(_layout())
+    figure.set_facecolor(colours["card"])
+    rows = figure.subplots(len(maps), 2, squeeze=False)
+    for (landscape, paths), (left, right) in zip(maps, rows, strict=True):
+        _contours(left, landscape, colours)
+        least = float(landscape.value(np.array(landscape.minimum)))
+        for number, (name, points) in enumerate(paths.items()):
+            style = {"color": _HUES[theme][number % 4], "linestyle": _LINES[number // 4 % 3], "linewidth": 1.5}
+            left.plot(points[:, 0], points[:, 1], label=name, **style)
+            with np.errstate(over="ignore", invalid="ignore"):
+                above = landscape.value(points) - least
+            right.plot(np.where(above < _HIGHEST, np.maximum(above, _LOWEST), np.nan), label=name, **style)
+        _dress(right, "Step", f"Height above the minimum of the {landscape.name}", colours)
+        right.set_yscale("log")
+        right.legend(frameon=False, labelcolor=colours["text"], ncols=2, fontsize="small")
+    if path is not None:
+        _write(figure, path, colours)
+    return figure
+
+
+def _contours(axes: "Axes", landscape: "Landscape", colours: Mapping[str, str]) -> None:
+    """The map of a landscape: lines of equal height, closer and closer towards the minimum."""
+    left, right, bottom, top = landscape.view
+    x, y = np.meshgrid(np.linspace(left, right, 240), np.linspace(bottom, top, 240))
+    height = landscape.value(np.stack([x, y], axis=-1)) - landscape.value(np.array(landscape.minimum))
+    levels = float(height.max()) * np.geomspace(1e-4, 1.0, 13)
+    axes.contour(x, y, height, levels=levels, colors=colours["grid"], linewidths=0.8)
+    _dress(axes, "x", "y", colours)
+    axes.grid(False)
+    for place, marker in ((landscape.start, "o"), (landscape.minimum, "*")):
+        axes.plot(*place, marker=marker, color=colours["text"], markersize=7, linestyle="none")
+    axes.set_xlim(left, right)
+    axes.set_ylim(bottom, top)
 
 
 def _one_panel(colours: Mapping[str, str]) -> "tuple[Figure, Axes]":

@@ -66,12 +66,12 @@ KERNEL(rprop_update)
 {
     REAL *param = next_array(&words), *prev = next_array(&words), *step_size = next_array(&words);
     const Gradient grad = next_gradient(&words);
-    const V scale = next_splat(&words), shorter = next_splat(&words), longer = next_splat(&words);
+    const V rate_scale = next_splat(&words), shorter = next_splat(&words), longer = next_splat(&words);
     const V min_step = next_splat(&words), max_step = next_splat(&words), zero = splat(0), one = splat(1);
     const Decay decay = next_decay(&words);
     for (int64_t i = 0; i < grad.N; i += LANES) {
         prefetch4(param, prev, step_size, grad.grad, i);
-        const Decayed at = decayed(param, grad, i, scale, decay);
+        const Decayed at = decayed(param, grad, i, rate_scale, decay);
         const V agree = signed_step(signed_step(one, at.g), load(prev + i));
         V step = load(step_size + i) * choose_less(zero, agree, longer, choose_less(agree, zero, shorter, one));
         step = choose_less(step, min_step, min_step, step);

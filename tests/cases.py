@@ -33,8 +33,8 @@ SCALARS: dict[str, float | int] = {
     "accumulate": 1, "alpha": 0.99, "avg_step": 0.02, "beta1": 0.9, "beta2": 0.999, "c0": 1.0, "c1": 0.0, "c2": -1.0,
     "decay": 0.99, "derivative": 2, "eps": 1e-5, "eta_minus": 0.5, "eta_plus": 1.2, "first": 0, "floor": 0.0,
     "grad_step": 0.01, "grouped": 1, "inner_eps": 0.0, "key": 0x9E3779B9, "lr": 0.01, "max_norm": 0.5, "max_step": 2.0,
-    "max_value": 0.7, "min_step": 0.2, "momentum": 0.9, "plain_step": 0.0, "rectified_step": 0.02, "rho": 0.9,
-    "scale": 0.125, "shrink": 0.001, "sqrt_bias_correction2": 0.3, "step_size": 0.02, "threshold": 0xC0000000,
+    "max_value": 0.7, "min_step": 0.2, "momentum": 0.9, "plain_step": 0.0, "rate_scale": 0.125,
+    "rectified_step": 0.02, "rho": 0.9, "scale": 0.125, "shrink": 0.001, "sqrt_bias_correction2": 0.3, "step_size": 0.02, "threshold": 0xC0000000,
     "weight": 1.0, "weight_decay": 0.03,
 }  # fmt: skip
 """The usual value of each scalar."""
@@ -44,8 +44,8 @@ OTHER_SCALARS: dict[str, tuple[float | int, ...]] = {
     "c1": (1.0,), "c2": (0.7,), "decay": (0.0, 0.5), "derivative": (0, 1), "eps": (1e-8, 0.1),
     "first": (1, 1000, 2**32 - 1), "floor": (-np.inf, -0.5), "grad_step": (0.0, 1.0), "grouped": (0,),
     "inner_eps": (1e-3,), "key": (0, 2**32 - 1), "lr": (1.0,), "max_norm": (1e6,), "max_value": (1e6,),
-    "momentum": (0.1,), "plain_step": (0.01,), "rectified_step": (0.0, 1.0), "rho": (0.5,), "scale": (1 / 3,),
-    "shrink": (0.0, 0.5), "sqrt_bias_correction2": (1.0,), "step_size": (1.0,),
+    "momentum": (0.1,), "plain_step": (0.01,), "rate_scale": (1.0,), "rectified_step": (0.0, 1.0), "rho": (0.5,),
+    "scale": (1 / 3,), "shrink": (0.0, 0.5), "sqrt_bias_correction2": (1.0,), "step_size": (1.0,),
     "threshold": (1, 0x80000000, 2**32 - 1), "weight": (0.1,), "weight_decay": (0.0, 2.0),
 }  # fmt: skip
 """What else it may be, each value in a branch or a magnitude of its own."""

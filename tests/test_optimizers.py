@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import fastnn as fnn
+from fastnn.kernels import OPERATIONS
 from fastnn.optimizers import OPTIMIZERS, Optimizer
 
 Array = np.ndarray[Any, Any]
@@ -277,3 +278,10 @@ def test_a_copied_trainer_goes_on_with_moments_and_average() -> None:
         trainer.run(X, Y, ORDER[5:])
         trainer.swap_average()
     assert np.array_equal(networks.numbers(one.model), networks.numbers(other.model))
+
+
+@pytest.mark.parametrize("name", cases.UPDATES)
+def test_no_scalar_of_an_update_has_a_name_that_plans_use_otherwise(name: str) -> None:
+    # Plans are given all of these by name; Rprop's "scale" once was that of the loss.
+    taken = {"X", "y", "order", "loss", "scale", "accumulate", "parts", "doutputs", "outputs", "targets", "weights"}
+    assert not taken & {scalar.name for scalar in OPERATIONS[name].scalars}

@@ -260,14 +260,14 @@ def sign_of_the_new_average(param, exp_avg, grad, lr, beta1, beta2, **options):
 
 @wrong("rprop_update")
 def step_taken_after_a_change_of_sign(
-    param, prev, step_size, grad, scale, eta_minus, eta_plus, min_step, max_step, **options
+    param, prev, step_size, grad, rate_scale, eta_minus, eta_plus, min_step, max_step, **options
 ):
     g, factors = decay(param, grad, **options)
     agree = np.sign(g) * np.sign(prev)
     step_size *= np.where(agree > 0, eta_plus, np.where(agree < 0, eta_minus, 1))
     np.clip(step_size, min_step, max_step, out=step_size)
     prev[...] = g
-    param -= scale * factors * step_size * np.sign(g)
+    param -= rate_scale * factors * step_size * np.sign(g)
 
 
 @wrong("adagrad_update")

@@ -349,7 +349,7 @@ def _lion(o: Outcome) -> dict[str, Array]:
 
 @update_bound("rprop_update")
 def _rprop(o: Outcome) -> dict[str, Array]:
-    return {"prev": 0 * o.after["prev"], "param": _moved(o, o.before["scale"] * o.largest("step_size"))}
+    return {"prev": 0 * o.after["prev"], "param": _moved(o, o.before["rate_scale"] * o.largest("step_size"))}
 
 
 @update_bound("adagrad_update")

@@ -120,5 +120,6 @@ class Rprop(Optimizer):
     def own_scalars(self, steps: Array, lr: float | Array) -> Mapping[str, float | Array]:
         (eta_minus, eta_plus), (least, largest) = self.etas, self.step_sizes
         return {
-            "scale": lr / self.lr, "eta_minus": eta_minus, "eta_plus": eta_plus, "min_step": least, "max_step": largest
+            "rate_scale": lr / self.lr, "eta_minus": eta_minus, "eta_plus": eta_plus,
+            "min_step": least, "max_step": largest,
         }  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from make import Numbers, run, save
+from make import Numbers, backward, run, save
 
 STEPS = 100  # of each optimizer
 PARAMETERS = 32  # a multiple of 16: torch rounds the remainder of a vector differently from whole vectors
@@ -127,5 +127,90 @@ def optimizers() -> None:
     save("optimizers", arrays)
 
 
+# Trajectories: two functions of two variables, as fastnn/landscapes.py has them, and a small network.
+
+# name -> (torch's class, its arguments but the rate, rates on the bowl, the ravine and the network).
+WALKERS: dict[str, tuple[Callable[..., torch.optim.Optimizer] | None, dict[str, Any], tuple[float, float, float]]] = {
+    "sgd": (torch.optim.SGD, {}, (0.09, 0.0015, 0.1)),
+    "momentum": (torch.optim.SGD, {"momentum": 0.9}, (0.02, 0.0008, 0.05)),
+    "nesterov": (torch.optim.SGD, {"momentum": 0.9, "nesterov": True}, (0.02, 0.0008, 0.05)),
+    "lion": (None, {}, (0.03, 0.01, 1e-3)),
+    "rprop": (torch.optim.Rprop, {}, (0.1, 0.01, 0.01)),
+    "adagrad": (torch.optim.Adagrad, {}, (1.0, 0.6, 0.05)),
+    "adadelta": (torch.optim.Adadelta, {}, (20.0, 30.0, 1.0)),
+    "rmsprop": (torch.optim.RMSprop, {}, (0.05, 0.02, 0.01)),
+    "adam": (torch.optim.Adam, {}, (0.2, 0.1, 0.01)),
+    "adamw": (torch.optim.AdamW, {}, (0.2, 0.1, 0.01)),
+    "nadam": (torch.optim.NAdam, {}, (0.1, 0.1, 0.01)),
+    "radam": (torch.optim.RAdam, {}, (0.04, 0.0015, 0.01)),
+}
+WALK, EVERY = 100, 10
+
+
+class Lion(torch.optim.Optimizer):
+    """The paper's Algorithm 1, for whole networks; optax's numbers stand above."""
+
+    def __init__(self, params: Any, lr: float) -> None:
+        super().__init__(params, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for group in self.param_groups:
+            for param in group["params"]:
+                m = self.state[param].setdefault("m", torch.zeros_like(param))
+                param -= group["lr"] * torch.sign(0.9 * m + 0.1 * param.grad)
+                m.mul_(0.99).add_(param.grad, alpha=1 - 0.99)
+
+
+def bowl(p: torch.Tensor) -> torch.Tensor:
+    return 0.5 * (p[0] ** 2 + 20 * p[1] ** 2)
+
+
+def ravine(p: torch.Tensor) -> torch.Tensor:
+    return (1 - p[0]) ** 2 + 100 * (p[1] - p[0] ** 2) ** 2
+
+
+def walk(
+    name: str, function: Callable[[torch.Tensor], torch.Tensor], start: tuple[float, float], lr: float
+) -> np.ndarray:
+    make, options, _ = WALKERS[name]
+    point = torch.tensor(start, requires_grad=True)
+    optimizer = (make or Lion)([point], lr=lr, **options)
+    points = []
+    for _ in range(WALK):
+        optimizer.zero_grad()
+        backward(function(point))
+        optimizer.step()
+        points.append(point.detach().numpy().copy())
+    return np.stack(points[EVERY - 1 :: EVERY])
+
+
+def trajectories() -> None:
+    """Where each optimizer is after every tenth of 100 steps, and the losses of 60 steps of a 4-8-3 network."""
+    torch.set_default_dtype(torch.float64)
+    numbers = Numbers(11)
+    arrays = {"x": numbers.uniform(-1, 1, 30, 4), "y": numbers.uniform(-1, 1, 30, 3)}
+    arrays["weight0"], arrays["bias0"] = numbers.uniform(-0.7, 0.7, 4, 8), numbers.uniform(-0.1, 0.1, 8)
+    arrays["weight1"], arrays["bias1"] = numbers.uniform(-0.7, 0.7, 8, 3), numbers.uniform(-0.1, 0.1, 3)
+    x, y = torch.from_numpy(arrays["x"]), torch.from_numpy(arrays["y"])
+    for name, (make, options, rates) in WALKERS.items():
+        arrays[f"{name}.bowl"] = walk(name, bowl, (-4.0, 1.5), rates[0])
+        arrays[f"{name}.ravine"] = walk(name, ravine, (-1.2, 1.0), rates[1])
+        network = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3))
+        with torch.no_grad():
+            for place, layer in enumerate((network[0], network[2])):
+                layer.weight.copy_(torch.from_numpy(arrays[f"weight{place}"].T.copy()))
+                layer.bias.copy_(torch.from_numpy(arrays[f"bias{place}"]))
+        optimizer, losses = (make or Lion)(network.parameters(), lr=rates[2], **options), []
+        for _ in range(60):
+            optimizer.zero_grad()
+            value = torch.nn.functional.mse_loss(network(x), y)
+            backward(value)
+            optimizer.step()
+            losses.append(value.item())
+        arrays[f"{name}.network"], arrays[f"{name}.rates"] = np.array(losses), np.array(rates)
+    save("trajectories", arrays)
+
+
 if __name__ == "__main__":
-    raise SystemExit(run(optimizers))
+    raise SystemExit(run(optimizers, trajectories))

@@ -140,7 +140,7 @@ def _lion_update(
 @makes("rprop_update", in_pieces=True)
 def _rprop_update(
     scratch: Scratch, param: Array, prev: Array, step_size: Array, grad: Array, rates: Array | None,
-    decays: Array | None, scale: float, eta_minus: float, eta_plus: float, min_step: float, max_step: float,
+    decays: Array | None, rate_scale: float, eta_minus: float, eta_plus: float, min_step: float, max_step: float,
     **options: Any,
 ) -> Work:  # fmt: skip
     steps, g = _decay(scratch, param, grad, rates, decays, **options)
@@ -160,7 +160,7 @@ def _rprop_update(
         lambda: np.clip(step_size, min_step, max_step, out=step_size),
         lambda: np.sign(prev, out=step),
         lambda: np.multiply(step, step_size, out=step),
-        lambda: np.multiply(step, scale, out=step),
+        lambda: np.multiply(step, rate_scale, out=step),
         *_moves(param, step, rates, options["grouped"]),
     )
 

@@ -96,12 +96,12 @@ def lion_update(param, exp_avg, grad, rates, decays, N, lr, beta1, beta2, weight
 @kernel
 def rprop_update(
     param, prev, step_size, grad, rates, decays, N,
-    scale, eta_minus, eta_plus, min_step, max_step, weight_decay, shrink, grouped,
+    rate_scale, eta_minus, eta_plus, min_step, max_step, weight_decay, shrink, grouped,
 ):  # fmt: skip
     one, shorter, longer = splat(param, 1.0), splat(param, eta_minus), splat(param, eta_plus)
     for i in range(0, N, lanes(param)):
         prefetch4(param, prev, step_size, grad, i)
-        w, g, rate = decayed(param, grad, rates, decays, i, scale, weight_decay, shrink, grouped)
+        w, g, rate = decayed(param, grad, rates, decays, i, rate_scale, weight_decay, shrink, grouped)
         agree = signed(signed(one, g), load(prev, i))
         step = load(step_size, i) * select(agree > 0.0, longer, select(agree < 0.0, shorter, one))
         step = select(step < min_step, splat(param, min_step), step)

@@ -130,21 +130,21 @@ def lion_update(
     exp_avg += real(1 - beta2) * change
 
 
-@update("prev[N] step_size[N]", scalars="scale eta_minus eta_plus min_step max_step")
+@update("prev[N] step_size[N]", scalars="rate_scale eta_minus eta_plus min_step max_step")
 def rprop_update(
     param: Array, prev: Array, step_size: Array, grad: Array, rates: Array | None = None, decays: Array | None = None,
-    scale: float = REQUIRED, eta_minus: float = REQUIRED, eta_plus: float = REQUIRED,
+    rate_scale: float = REQUIRED, eta_minus: float = REQUIRED, eta_plus: float = REQUIRED,
     min_step: float = REQUIRED, max_step: float = REQUIRED,
     weight_decay: float = 0.0, shrink: float = 0.0, grouped: int = 0,
 ) -> None:  # fmt: skip
     """A step of its own for each number, longer while the sign of its gradient stays, shorter where it changes.
 
     step_size *= eta_plus where g and prev have one sign, eta_minus where they have opposite ones; within [min_step,
-    max_step];  g = 0 where they have opposite ones;  param -= scale * step_size * sign(g);  prev = g
+    max_step];  g = 0 where they have opposite ones;  param -= rate_scale * step_size * sign(g);  prev = g
 
     param, prev, step_size  (N,)  read and written; step_size starts at the first rate, prev at zero
     grad                    (N,)  read
-    scale                   the rate over the first rate
+    rate_scale              the rate over the first rate
 
     Riedmiller and Braun 1993 in the form of PyTorch, iRprop- of Igel and Hüsken 2000: where the sign changed no step is
     taken, and the next one does not count as a change.
@@ -155,4 +155,4 @@ def rprop_update(
     factor = np.where(agree > 0, real(eta_plus), np.where(agree < 0, real(eta_minus), real(1)))
     step_size[...] = np.clip(step_size * factor, real(min_step), real(max_step))
     prev[...] = np.where(agree < 0, real(0), g)
-    param -= real(scale) * factors * (step_size * np.sign(prev))
+    param -= real(rate_scale) * factors * (step_size * np.sign(prev))
