@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
+    "ARS": "optimizers",
     "AUC": "metrics",
     "Activation": "layers",
     "AdaGrad": "optimizers",
@@ -35,6 +36,7 @@ _HOME = {
     "History": "history",
     "InverseSquareRoot": "schedules",
     "InverseTime": "schedules",
+    "LBFGS": "optimizers",
     "LambdaCallback": "callbacks",
     "Lion": "optimizers",
     "MSE": "losses",
@@ -61,6 +63,7 @@ _HOME = {
     "StepDecay": "schedules",
     "TopK": "metrics",
     "Trainer": "trainer",
+    "TwoPoint": "optimizers",
     "Whitener": "preprocessing",
     "backends": "kernels.backends",
     "calibration_curve": "metrics",
@@ -84,7 +87,22 @@ if TYPE_CHECKING:
     from .losses import BCE, MSE, CrossEntropy
     from .metrics import AUC, ECE, F1, Precision, Recall, TopK, calibration_curve, confusion_matrix
     from .model import Sequential, load
-    from .optimizers import SGD, Adadelta, AdaGrad, Adam, AdamW, Group, Lion, NAdam, RAdam, RMSProp, Rprop
+    from .optimizers import (
+        ARS,
+        LBFGS,
+        SGD,
+        Adadelta,
+        AdaGrad,
+        Adam,
+        AdamW,
+        Group,
+        Lion,
+        NAdam,
+        RAdam,
+        RMSProp,
+        Rprop,
+        TwoPoint,
+    )
     from .predictor import Predictor
     from .preprocessing import Centerer, Chain, MinMaxScaler, RobustScaler, Standardizer, Whitener, load_preprocessing
     from .range_test import lr_range_test

@@ -73,10 +73,6 @@ _RATES = {
 """Rates that get an optimizer somewhere on each of them, by hand."""
 
 
-WITHOUT_GRADIENTS: tuple[str, ...] = ()
-"""Names of optimizers that take no gradient, and have no path here."""
-
-
 def shown(landscape: str) -> dict[str, Optimizer]:
     """Every optimizer that steps along gradients, with a rate for this landscape, by name; momentum in two forms."""
     rates = _RATES[landscape]

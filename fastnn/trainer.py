@@ -15,6 +15,7 @@ from .kernels import backends
 from .layers import Layer
 from .losses import Loss, get_loss
 from .optimizers import Optimizer, get_optimizer
+from .optimizers.search import Search
 from .plan.arena import Parameters, aligned_zeros, padded_matrix
 from .plan.compiler import compile_training, tile_rows
 from .plan.plan import Plan
@@ -22,6 +23,7 @@ from .plan.prepared import Progress
 from .plan.program import Program
 from .plan.runner import Column, Passes, PerPass
 from .randomness import step_keys
+from .search import SearchBound
 
 __all__ = ["Bound", "Model", "NonFiniteLoss", "Trainer"]
 
@@ -166,7 +168,8 @@ class Trainer:
         data = checks.features(X, parameters.inputs, dtype, allow_nonfinite=allow_nonfinite)
         targets = self.loss.check_targets(y, parameters.outputs, dtype, "y", allow_nonfinite)
         checks.same_rows(data, targets)
-        return Bound(self, self.loss, data, targets)
+        kind = SearchBound if isinstance(self.optimizer, Search) else Bound
+        return kind(self, self.loss, data, targets)
 
     def run(self, X: Any, y: Any, order: Any = None, *, steps: int | None = None) -> Array:
         """Trains and returns the loss of each step, (steps,) float64.
@@ -245,6 +248,8 @@ class Trainer:
     def step(self) -> None:
         """One optimizer update with the gradients of the last `backward`, which serves one step."""
         program = self._differentiated
+        if isinstance(self.optimizer, Search):
+            raise RuntimeError(f"step(): {self.optimizer} makes no step of its own; use run() or bound data")
         if program is None:
             raise RuntimeError("step(): call backward() first; each backward() serves one step()")
         scalars = per_step(self.optimizer.scalars(np.array([self.step_count + 1.0]), self.lr), np.zeros(1, np.int64))

@@ -34,7 +34,8 @@ SCALARS: dict[str, float | int] = {
     "decay": 0.99, "derivative": 2, "eps": 1e-5, "eta_minus": 0.5, "eta_plus": 1.2, "first": 0, "floor": 0.0,
     "grad_step": 0.01, "grouped": 1, "inner_eps": 0.0, "key": 0x9E3779B9, "lr": 0.01, "max_norm": 0.5, "max_step": 2.0,
     "max_value": 0.7, "min_step": 0.2, "momentum": 0.9, "plain_step": 0.0, "rate_scale": 0.125,
-    "rectified_step": 0.02, "rho": 0.9, "scale": 0.125, "shrink": 0.001, "sqrt_bias_correction2": 0.3, "step_size": 0.02, "threshold": 0xC0000000,
+    "rectified_step": 0.02, "rho": 0.9, "scale": 0.125, "shrink": 0.001, "sqrt_bias_correction2": 0.3,
+    "step_size": 0.02, "threshold": 0xC0000000,
     "weight": 1.0, "weight_decay": 0.03,
 }  # fmt: skip
 """The usual value of each scalar."""

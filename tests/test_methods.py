@@ -21,7 +21,7 @@ def named_in(section: str) -> set[str]:
 
 
 CHOICES = {
-    "Optimizers": {cls.__name__ for cls in optimizers.OPTIMIZERS.values()},
+    "Optimizers": {cls.__name__ for cls in (*optimizers.OPTIMIZERS.values(), *optimizers.SEARCHES.values())},
     "Schedules": {name for name in schedules.__all__ if name[0].isupper()} - {"Schedule", "ScheduleLike", "Rates"},
     "Initializers": set(initializers.INITIALIZERS),
     "Activations": set(ACTIVATIONS),
