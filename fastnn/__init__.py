@@ -22,6 +22,7 @@ _HOME = {
     "Callback": "callbacks",
     "Centerer": "preprocessing",
     "Chain": "preprocessing",
+    "Checkpoint": "checkpoints",
     "Constant": "schedules",
     "Cosine": "schedules",
     "CosineRestarts": "schedules",
@@ -80,6 +81,7 @@ if TYPE_CHECKING:
     from . import ops
     from .bound import NonFiniteLoss
     from .callbacks import Callback, EarlyStopping, LambdaCallback, ProgressBar
+    from .checkpoints import Checkpoint
     from .gradcheck import gradcheck
     from .history import History
     from .kernels.backends import backends

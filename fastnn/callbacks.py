@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TextIO, TypeAlias
 
 from fastnn import checks, metrics
 from fastnn.history import History
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from fastnn.model import Sequential
+    from fastnn.storage import PathLike
     from fastnn.trainer import Trainer
 
 
@@ -49,17 +50,32 @@ class Context:
     steps_done: int = 0
     logs: dict[str, float] = field(default_factory=dict)
     reason: str | None = None
+    checkpointer: Callable[[PathLike], None] | None = field(default=None, repr=False)
 
     def stop(self, reason: str = "stopped by a callback") -> None:
         """Let this epoch be the last one; `history.stopped` will hold the first reason given."""
         self.reason = self.reason or str(reason)
+
+    def checkpoint(self, path: PathLike) -> None:
+        """Write a checkpoint of the training as it is now: from `on_epoch_end` or `on_progress`, by callbacks with a
+        schedule of their own (others use `fastnn.Checkpoint`). Callbacks further back in the list have not seen the
+        epoch that has just ended: put those with a state in front. Errors: see fastnn.storage.write.
+        """
+        if self.checkpointer is None:
+            raise RuntimeError("checkpoint(): there is no training at work")
+        self.checkpointer(path)
 
 
 HOOKS = ("on_train_begin", "on_epoch_end", "on_progress", "on_train_end")
 
 
 class Callback:
-    """The base class: nothing happens anywhere. Override what is needed."""
+    """The base class: nothing happens anywhere. Override what is needed.
+
+    last   whether it is called after all others, wherever in the list it stands
+    """
+
+    last: ClassVar[bool] = False
 
     def on_train_begin(self, context: Context) -> None:
         """Before the first step, after all checks. An error raised here leaves the model as it was."""
@@ -72,6 +88,15 @@ class Callback:
 
     def on_train_end(self, context: Context) -> None:
         """At the end, after Ctrl-C and after a non-finite loss too; not after an error in a callback."""
+
+    def state(self, context: Context) -> Any:
+        """What a checkpoint has to keep of this callback: None (nothing), or dictionaries and lists of numbers, texts
+        and arrays."""
+        return None
+
+    def restore(self, context: Context, state: Any) -> None:
+        """Puts back what `state` gave, when a training is resumed: after `on_train_begin`, before the first step.
+        ValueError where it is that of a callback with other settings."""
 
 
 class LambdaCallback(Callback):
@@ -104,7 +129,8 @@ class EarlyStopping(Callback):
     mode           "min", "max", or "auto": by the metric, which for functions of your own must be said
 
     A NaN is never an improvement. After training `best_epoch` (counted from 1, None when no epoch gave a number) and
-    `best` tell what was found. The same object may serve several trainings one after the other.
+    `best` tell what was found. The same object may serve several trainings one after the other. Checkpoints keep the
+    best weights and how long there has been no improvement.
     """
 
     def __init__(
@@ -171,6 +197,24 @@ class EarlyStopping(Callback):
         if self._state is not None:
             context.model.parameters.restore_state(self._state)
             self._state = None
+
+    def state(self, context: Context) -> dict[str, Any]:
+        weights = None if self._state is None else context.model.parameters.by_name(self._state)
+        return {"settings": self._settings(), "best": self.best, "best_epoch": self.best_epoch, "waited": self._waited,
+                "weights": weights}  # fmt: skip
+
+    def restore(self, context: Context, state: Any) -> None:
+        for name, value in self._settings().items():
+            if state["settings"][name] != value:
+                raise ValueError(
+                    f"EarlyStopping({name}={value!r}): the checkpoint's has {name}={state['settings'][name]!r}"
+                )
+        self.best, self.best_epoch, self._waited = state["best"], state["best_epoch"], state["waited"]
+        weights = state["weights"]
+        self._state = None if weights is None else context.model.parameters.snapshot(weights)
+
+    def _settings(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("monitor", "patience", "min_delta", "restore_best", "mode")}
 
 
 class ProgressBar(Callback):
@@ -268,16 +312,32 @@ CallbackLike: TypeAlias = Callback | Callable[[Context], object]
 CallbacksLike: TypeAlias = CallbackLike | Iterable[CallbackLike]
 
 
+def in_order(callbacks: CallbacksLike) -> tuple[CallbackLike, ...]:
+    """One callback or several as a tuple, those that want to be the last behind the others."""
+    if callable(callbacks) or any(hasattr(callbacks, hook) for hook in HOOKS):
+        callbacks = (callbacks,)  # type: ignore[assignment]
+    return tuple(sorted(callbacks, key=lambda callback: getattr(callback, "last", False) is True))  # type: ignore[arg-type]
+
+
+def with_state(callbacks: Iterable[Any]) -> list[Callback]:
+    """Those that have methods `state` and `restore` of their own."""
+    return [callback for callback in callbacks if all(_own(callback, name) for name in ("state", "restore"))]
+
+
+def _own(callback: Any, name: str) -> bool:
+    """Whether it has that method, and not the empty one of the base class."""
+    method = getattr(callback, name, None)
+    return callable(method) and getattr(method, "__func__", None) is not getattr(Callback, name)
+
+
 def get_hooks(callbacks: CallbacksLike) -> dict[str, list[Callable[[Context], object]]]:
     """The methods to call, by hook name, in the order of the callbacks.
 
     A callback is an object with at least one of the methods of `Callback` or a plain function, taken as on_epoch_end.
     TypeError for anything else, and for a class in the place of its instance.
     """
-    if callable(callbacks) or any(hasattr(callbacks, hook) for hook in HOOKS):
-        callbacks = (callbacks,)  # type: ignore[assignment]
     hooks: dict[str, list[Callable[[Context], object]]] = {hook: [] for hook in HOOKS}
-    for callback in callbacks:  # type: ignore[union-attr]
+    for callback in in_order(callbacks):
         present = [hook for hook in HOOKS if callable(getattr(callback, hook, None))]
         if isinstance(callback, type) or not (present or callable(callback)):
             raise TypeError(
@@ -287,8 +347,6 @@ def get_hooks(callbacks: CallbacksLike) -> dict[str, list[Callable[[Context], ob
         if not present:
             hooks["on_epoch_end"].append(callback)  # type: ignore[arg-type]
         for hook in present:
-            # Methods that the base class leaves empty need not be called in every epoch.
-            method = getattr(callback, hook)
-            if getattr(method, "__func__", None) is not getattr(Callback, hook):
-                hooks[hook].append(method)
+            if _own(callback, hook):  # what the base class leaves empty need not be called in every epoch
+                hooks[hook].append(getattr(callback, hook))
     return hooks

@@ -122,6 +122,7 @@ class Sequential:
         progress: bool | ProgressBar = True,
         allow_nonfinite: bool = False,
         initial_epoch: int = 0,
+        resume: bool | storage.PathLike = False,
     ) -> History:
         """Train from the present weights and return the history.
 
@@ -150,6 +151,11 @@ class Sequential:
         allow_nonfinite   accept NaN and infinity in X and y
         initial_epoch     epochs already done: the schedule, the shuffling and the history count on from there (moments
                           and dropout start afresh)
+        resume            a checkpoint to go on from, to the bits of a training that never stopped: a file, or True for
+                          that of the `Checkpoint` among the callbacks, if it has written one; the training starts
+                          from its beginning if not. `epochs` counts from the beginning, with those already done; the
+                          model's present numbers do not matter, and arguments that would change the result must be as
+                          they were: see docs/training.md
 
         Bad arguments raise before anything is changed. A loss that becomes NaN or infinite raises NonFiniteLoss, which
         names epoch and step; the model then has the weights of the last good epoch (in epochs of more than 10,000
@@ -180,6 +186,7 @@ class Sequential:
             progress=progress,
             allow_nonfinite=allow_nonfinite,
             initial_epoch=initial_epoch,
+            resume=resume,
         )
 
     def predict(self, X: ArrayLike, *, backend: str = "auto", allow_nonfinite: bool = False) -> np.ndarray:
@@ -309,19 +316,24 @@ class Sequential:
         """
         from fastnn import storage
 
-        description = {
+        packed = None
+        if preprocessing is not None:
+            from fastnn.preprocessing import pack
+
+            packed = pack(preprocessing, self.inputs)
+        storage.write(path, {e.name: e.value for e in self._numbers()}, self.description(), extra, packed)
+
+    def description(self) -> dict[str, Any]:
+        """Everything but the numbers, as JSON: layers, inputs, dtype, seed and loss, as model files hold it."""
+        from fastnn import storage
+
+        return {
             "layers": [storage.describe(layer) for layer in self.layers],
             "inputs": self.inputs,
             "dtype": self.dtype.name,
             "seed": self.seed,
             "loss": None if self.loss is None else storage.describe(self.loss),
         }
-        packed = None
-        if preprocessing is not None:
-            from fastnn.preprocessing import pack
-
-            packed = pack(preprocessing, self.inputs)
-        storage.write(path, {e.name: e.value for e in self._numbers()}, description, extra, packed)
 
     def summary(self) -> str:
         """A table of the layers: output width and number of trainable parameters of each."""
@@ -349,7 +361,8 @@ class Sequential:
 
 
 def load(path: storage.PathLike) -> Sequential:
-    """Read a model written by `Sequential.save`; running code from the file is not possible (no pickle).
+    """Read a model written by `Sequential.save`, or that in a checkpoint (`fastnn.Checkpoint`); running code from the
+    file is not possible (no pickle).
 
     Raises FileNotFoundError, or fastnn.storage.ModelFileError (a ValueError) for an empty, truncated, foreign or
     damaged file, one of a newer version, unknown layers and tensors that do not fit them.
@@ -373,7 +386,10 @@ def _from_contents(contents: storage.Contents) -> Sequential:
     layers = [storage.restore(layer, Layer, "layer") for layer in description["layers"]]
     loss = None if description["loss"] is None else storage.restore(description["loss"], Loss, "loss")
     model = Sequential._blank(layers, description["inputs"], description["dtype"], description["seed"], loss)
-    storage.fill({entry.name: entry.value for entry in model._numbers()}, contents.tensors)
+    tensors = contents.tensors
+    if contents.training is not None:
+        tensors = {name: value for name, value in tensors.items() if not name.startswith("training.")}
+    storage.fill({entry.name: entry.value for entry in model._numbers()}, tensors)
     return model
 
 

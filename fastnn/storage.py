@@ -2,13 +2,15 @@
 
 A model file is a safetensors file (https://github.com/huggingface/safetensors) of the tensors "layers.0.weight"
 (fan_in, fan_out), "layers.0.bias", "layers.1.gamma", "layers.1.running_mean" ..., those of preprocessing,
-"preprocessing.mean" ..., and of up to five texts:
+"preprocessing.mean" ..., and of up to six texts:
 
     format          "fastnn"
     version         "1", or "2" with preprocessing; a change that old readers cannot take raises it
     model           JSON: layers (class name and fields), inputs, dtype, seed, loss
     preprocessing   JSON: types and settings of the transforms saved with the model, where there are any
     extra           JSON of the caller's, where given (the command line keeps its own preprocessing and the task there)
+    training        JSON: the state of a training, where the file is a checkpoint; its arrays are tensors whose names
+                    begin with "training." (checkpoints.py), and `fastnn.load` reads the model in it
 """
 
 from __future__ import annotations
@@ -42,13 +44,14 @@ class ModelFileError(ValueError):
 @dataclasses.dataclass(frozen=True)
 class Contents:
     """What a model file holds: arrays by name, the description of the model, the caller's extra (None without), the
-    description of the preprocessing (None without) and its arrays."""
+    description of the preprocessing (None without) and its arrays, and the training of a checkpoint (None without)."""
 
     tensors: dict[str, np.ndarray]
     model: dict[str, Any]
     extra: Any
     preprocessing: Any = None
     preprocessing_tensors: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    training: Any = None
 
 
 def write(
@@ -57,14 +60,16 @@ def write(
     model: dict[str, Any],
     extra: Any = None,
     preprocessing: tuple[Any, Mapping[str, np.ndarray]] | None = None,
+    training: Any = None,
 ) -> None:
     """Write a model file in one go: at every moment `path` is the old file or the new one, whole.
 
     extra           anything that JSON can hold
     preprocessing   what `fastnn.preprocessing.pack` gave: a description, and tensors named "preprocessing. ..."
+    training        the state of a training, anything that JSON can hold
     The bytes go to a new file in the same folder, are flushed to the disk, and take the place of the old file by a
     rename; a link is followed, the permissions of an existing file are kept. A process that is killed may leave
-    a file `.<name>.<digits>.tmp` behind, nothing else. Raises TypeError for an `extra` that is not JSON,
+    a file `.<name>.<digits>.tmp` behind, nothing else. Raises TypeError for what should be JSON and is not,
     FileNotFoundError or another OSError where the file cannot be written.
     """
     from safetensors.numpy import save
@@ -73,11 +78,12 @@ def write(
     if preprocessing is not None:
         metadata |= {"version": "2", "preprocessing": json.dumps(preprocessing[0])}
         tensors = {**tensors, **preprocessing[1]}
-    if extra is not None:
-        try:
-            metadata["extra"] = json.dumps(extra, allow_nan=False)
-        except (TypeError, ValueError) as error:
-            raise TypeError(f"extra: expected something that JSON can hold: {error}") from None
+    for name, value, allow_nan in (("extra", extra, False), ("training", training, True)):
+        if value is not None:
+            try:
+                metadata[name] = json.dumps(value, allow_nan=allow_nan)
+            except (TypeError, ValueError) as error:
+                raise TypeError(f"{name}: expected something that JSON can hold: {error}") from None
     _replace(path, save({name: np.ascontiguousarray(a) for name, a in tensors.items()}, metadata))
 
 
@@ -130,8 +136,9 @@ def read(path: PathLike) -> Contents:
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise ModelFileError(f"{name}: damaged model file: {error}") from None
     prepared = {key: tensors.pop(key) for key in list(tensors) if key.startswith(PREPROCESSING)}
-    model, extra, description = (_json(name, key, metadata) for key in ("model", "extra", "preprocessing"))
-    return Contents(tensors, model, extra, description, prepared)
+    texts = (_json(name, key, metadata) for key in ("model", "extra", "preprocessing", "training"))
+    model, extra, description, training = texts
+    return Contents(tensors, model, extra, description, prepared, training)
 
 
 def read_extra(path: PathLike) -> Any:

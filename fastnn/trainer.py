@@ -4,7 +4,7 @@ A plan is compiled for a number of rows; a trainer keeps one for its batch size,
 run in chunks of some 50 ms, between which Ctrl-C arrives and the loss is looked at; within a chunk there is no Python.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -16,7 +16,7 @@ from .layers import Layer
 from .losses import Loss, get_loss
 from .optimizers import Optimizer, get_optimizer
 from .optimizers.search import Search
-from .plan.arena import Parameters, aligned_zeros, padded_matrix
+from .plan.arena import Parameters, aligned_zeros, fill_entries, padded_matrix
 from .plan.compiler import compile_training, tile_rows
 from .plan.plan import Plan
 from .plan.prepared import Progress
@@ -150,6 +150,36 @@ class Trainer:
         self.abandon_step()
         weights, average = self._arenas["parameters"], self._arenas["average"]
         weights[...], average[...] = average.copy(), weights.copy()
+
+    def state(self) -> dict[str, Any]:
+        """Copies of what steps have left here beside the model's own numbers: "step_count", "lr" and "arrays", those
+        that the optimizer keeps, by name and by the name of the model's array that each belongs to. `restore` takes it.
+
+        Arrays have the logical shapes of `model.parameters.entries`, so that they fit on machines with other vectors.
+        """
+        views = self.model.parameters.views
+        arrays = {
+            name: {entry.name: entry.value.copy() for entry in views(arena)} for name, arena in self._kept_arenas()
+        }
+        return {"step_count": self.step_count, "lr": self.lr, "arrays": arrays}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Puts back what `state` gave, so that the next step is the one that would have followed; ValueError where it
+        is that of another optimizer or model."""
+        kept, arrays = dict(self._kept_arenas()), state["arrays"]
+        if kept.keys() != arrays.keys():
+            raise ValueError(
+                f"state: holds {', '.join(sorted(arrays)) or 'no arrays'}, "
+                f"{self.optimizer!r} keeps {', '.join(sorted(kept)) or 'none'}"
+            )
+        for name, arena in kept.items():
+            fill_entries(self.model.parameters.views(arena), arrays[name])
+        self.lr, self.step_count = state["lr"], state["step_count"]
+        self.abandon_step()
+
+    def _kept_arenas(self) -> Iterator[tuple[str, Array]]:
+        """The arenas that a step finds as the one before has left them, but for the model's."""
+        return ((name, self._arenas[name]) for name in self.optimizer.kept)
 
     # Training.
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastnn import checks, randomness, scoring
 from fastnn.bound import Bound, NonFiniteLoss
-from fastnn.callbacks import CallbackLike, CallbacksLike, Context, ProgressBar, get_hooks
+from fastnn.callbacks import CallbackLike, CallbacksLike, Context, ProgressBar, get_hooks, in_order, with_state
 from fastnn.history import History
 from fastnn.metrics import MetricsLike
 from fastnn.schedules import Schedule, ScheduleLike, get_schedule
@@ -25,7 +25,9 @@ from fastnn.trainer import Trainer
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+    from fastnn.checkpoints import Saved
     from fastnn.model import Sequential
+    from fastnn.storage import PathLike
 
 # Epochs longer than this are cut into pieces of about this length, for progress bars.
 PIECE_SECONDS = 0.25
@@ -56,6 +58,7 @@ def fit(
     progress: bool | ProgressBar,
     allow_nonfinite: bool,
     initial_epoch: int,
+    resume: bool | PathLike,
 ) -> History:
     """Check everything, then train; the arguments are those of `Sequential.fit`, with the loss looked up."""
     epochs = checks.integer("fit", "epochs", epochs, minimum=1)
@@ -69,7 +72,9 @@ def fit(
     shuffle = checks.flag("fit", "shuffle", shuffle)
     allow_nonfinite = checks.flag("fit", "allow_nonfinite", allow_nonfinite)
     bar = _progress_bar(progress)
-    hooks = get_hooks(callbacks if bar is None else (*_several(callbacks), bar))
+    callbacks = in_order(callbacks)
+    hooks = get_hooks(callbacks if bar is None else (*callbacks, bar))
+    saved = _checkpoint(resume, callbacks)
 
     X = checks.features(X, model.inputs, model.dtype, allow_nonfinite=allow_nonfinite)
     targets = scoring.check_targets(model, loss, y, X, ("X", "y"), allow_nonfinite)
@@ -92,6 +97,31 @@ def fit(
         bound.run_full(0)
     else:
         trainer.program(batch_size)
+
+    def settings() -> dict[str, Any]:
+        """What must be the same when the training is resumed."""
+        from fastnn import checkpoints
+
+        return {
+            **{name: value for name, value in model.description().items() if name != "loss"},
+            "loss": checkpoints.describe(loss),
+            "optimizer": checkpoints.describe(trainer.optimizer),
+            "schedule": checkpoints.describe(schedule),
+            "batch_size": batch_size,
+            "shuffle": shuffle,
+            "initial_epoch": initial_epoch,
+            "precision": precision,
+            "kernels": "reference" if trainer.backend == "reference" else "compiled",
+            "X": checkpoints.describe(X),
+            "y": checkpoints.describe(targets),
+            "validation_split": split,
+            "validation": None if validation is None else checkpoints.describe([validation.X, validation.targets]),
+            "metrics": list(functions),
+            "callbacks": [type(callback).__name__ for callback in with_state(callbacks)],
+        }
+
+    if saved is not None:
+        saved.check(settings(), initial_epoch + epochs)
     loop = Loop(
         model,
         trainer,
@@ -103,10 +133,12 @@ def fit(
         schedule=schedule,
         validation=validation,
         hooks=hooks,
+        callbacks=callbacks,
         progress=bar,
         threads=threads,
+        settings=settings,
     )
-    return loop.run()
+    return loop.run(saved)
 
 
 def _held_out(
@@ -133,16 +165,21 @@ def _split(rows: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(f"fit(validation_split={share}): {error}") from None
 
 
+def _checkpoint(resume: Any, callbacks: Sequence[CallbackLike]) -> Saved | None:
+    if resume is False:
+        return None
+    # Model files come with it, which few trainings need.
+    from fastnn import checkpoints
+
+    return checkpoints.to_resume(resume, callbacks)
+
+
 def _progress_bar(progress: Any) -> ProgressBar | None:
     if isinstance(progress, ProgressBar):
         return progress
     if not isinstance(progress, (bool, np.bool_)):
         raise TypeError(f"fit(progress={progress!r}): progress must be True, False or a ProgressBar")
     return ProgressBar() if progress else None
-
-
-def _several(callbacks: CallbacksLike) -> tuple[CallbackLike, ...]:
-    return tuple(callbacks) if isinstance(callbacks, Iterable) else (callbacks,)
 
 
 def _pair(validation_data: Any) -> tuple[Any, Any]:
@@ -183,8 +220,10 @@ class Loop:
         schedule: Schedule,
         validation: scoring.Scorer | None,
         hooks: Mapping[str, list[Callable[[Context], object]]],
+        callbacks: Sequence[CallbackLike],
         progress: ProgressBar | None,
         threads: int,
+        settings: Callable[[], Mapping[str, Any]],
     ) -> None:
         self.model, self.trainer, self.bound = model, trainer, bound
         self.order, self.loss, self.schedule, self.lr0 = order, loss, schedule.start(), trainer.lr
@@ -213,17 +252,32 @@ class Loop:
             first_epoch=first_epoch + 1,
             epochs=first_epoch + epochs,
             steps_per_epoch=steps,
+            checkpointer=self.write,
         )
         self.averaged = False  # whether the model has the average of its weights, and the trainer the weights
+        self.finished = first_epoch  # epochs
+        self.done, self.losses = 0, np.empty(0)  # steps of the epoch that is being trained, and their losses
+        self.with_state, self.settings = with_state(callbacks), settings
         self.good = model.parameters.copy_state()
         self.good_from = "those before the training"
 
-    def run(self) -> History:
-        """Train. Returns the history, also after Ctrl-C; raises NonFiniteLoss with the last good weights restored."""
+    def run(self, saved: Saved | None = None) -> History:
+        """Train, from where a checkpoint left off if there is one. Returns the history, also after Ctrl-C; raises
+        NonFiniteLoss with the last good weights restored."""
         history, failure = self.history, None
-        start = time.perf_counter()
+        self.start = time.perf_counter()
         try:
-            self._call("on_train_begin")
+            try:
+                if saved is not None:
+                    self._restore(saved)
+                self._call("on_train_begin")
+                if saved is not None:
+                    for callback, state in zip(self.with_state, saved.state["callbacks"], strict=True):
+                        callback.restore(self.context, state)
+            except BaseException:
+                self.model.parameters.restore_state(self.good)
+                raise
+            self.good = self.model.parameters.copy_state()
             self.model.loss = self.loss
             try:
                 history.stopped = self._epochs()
@@ -233,7 +287,7 @@ class Loop:
                 history.trim()
             except NonFiniteLoss as error:
                 history.stopped, failure = "non-finite loss", error
-            history.seconds = time.perf_counter() - start
+            history.seconds = time.perf_counter() - self.start
             self._count_steps()
             self._call("on_train_end")
         finally:
@@ -245,6 +299,45 @@ class Loop:
             self._say_interrupted()
         return history
 
+    def write(self, path: PathLike) -> None:
+        """Write a checkpoint of the training as it is."""
+        from fastnn import checkpoints
+
+        checkpoints.write(path, self.model, self.settings(), self._state())
+
+    def _state(self) -> dict[str, Any]:
+        history = self.history
+        return {
+            "finished": self.finished,
+            "losses": self.losses[: self.done],
+            "columns": {name: np.array(values) for name, values in history.columns.items()},
+            "seconds": time.perf_counter() - self.start,
+            "train_seconds": history.train_seconds,
+            "reason": self.context.reason,
+            "trainer": self.trainer.state(),
+            "schedule": self.schedule.state(),
+            "callbacks": [callback.state(self.context) for callback in self.with_state],
+        }
+
+    def _restore(self, saved: Saved) -> None:
+        """Everything but the callbacks as it was when the checkpoint was written."""
+        state, context = saved.state, self.context
+        parameters = self.model.parameters
+        parameters.restore_state(parameters.snapshot(saved.model))
+        self.trainer.restore(state["trainer"])
+        self.schedule.restore(state["schedule"])
+        self.finished, self.done = state["finished"], len(state["losses"])
+        self.losses = np.empty(context.steps_per_epoch)
+        self.losses[: self.done] = state["losses"]
+        for name, values in state["columns"].items():
+            self.history.columns[name] = values.tolist()
+        self.history.train_seconds = state["train_seconds"]
+        self.start -= state["seconds"]
+        context.epoch, context.reason = self.finished, state["reason"]
+        context.logs = {name: values[-1] for name, values in self.history.columns.items() if values and name != "epoch"}
+        self.good_from = "those of the checkpoint"
+        self._count_steps()
+
     def _call(self, hook: str) -> None:
         for method in self.hooks[hook]:
             method(self.context)
@@ -252,23 +345,21 @@ class Loop:
     def _epochs(self) -> str:
         """All epochs; returns why they ended."""
         context, history = self.context, self.history
-        start = time.perf_counter()
-        for epoch in range(context.first_epoch, context.epochs + 1):
-            context.epoch = epoch
+        while context.reason is None and self.finished < context.epochs:
+            context.epoch = epoch = self.finished + 1
             # Schedules and shuffling count epochs from 0, people from 1.
             self.trainer.lr = lr = self._rate(epoch - 1)
             logs = {"loss": self._epoch(self.order(epoch - 1))}
             if self.validation is not None:
                 logs.update([(f"val_{name}", value) for name, value in self.validation().items()])
             logs["lr"] = lr
-            logs["seconds"] = time.perf_counter() - start
+            logs["seconds"] = time.perf_counter() - self.start
             self.schedule.see(logs)
             context.logs = logs
             history.append({"epoch": epoch, **logs})
+            self.finished, self.done = epoch, 0
             self._call("on_epoch_end")
-            if context.reason is not None:
-                return context.reason
-        return "finished"
+        return context.reason or "finished"
 
     def _rate(self, epoch: int) -> float:
         """Set the rates of an epoch, counted from 0; that of its last step."""
@@ -283,18 +374,20 @@ class Loop:
         the optimizer makes one."""
         self._show_average(False)
         steps = len(self.share)
-        if self.piece >= steps:
+        if self.piece >= steps and not self.done:
             losses = self._steps(order, 0, steps)
         else:
-            losses, done = np.empty(steps), 0
-            while done < steps:
+            if not self.done:
+                self.losses = np.empty(steps)
+            losses = self.losses
+            while self.done < steps:
                 # Pieces end where weights are to be set aside, so that this does not depend on the machine's speed.
-                stop = min(done + self.piece, steps, (done // KEEP_EVERY + 1) * KEEP_EVERY)
-                losses[done:stop] = self._steps(order, done, stop)
-                done = stop
-                if done < steps:
-                    if done % KEEP_EVERY == 0:
-                        self._keep(done)
+                stop = min(self.done + self.piece, steps, (self.done // KEEP_EVERY + 1) * KEEP_EVERY)
+                losses[self.done : stop] = self._steps(order, self.done, stop)
+                self.done = stop
+                if stop < steps:
+                    if stop % KEEP_EVERY == 0:
+                        self._keep(stop)
                     self._call("on_progress")
         self._show_average(True)
         self._keep(steps)

@@ -22,7 +22,7 @@ FLOORS = [
     {"activations", "initializers", "layers", "losses", "optimizers", "schedules", "metrics", "history", "callbacks"}
     | {"data", "preprocessing", "tables", "encoding", "plots", "storage", "landscapes"},
     {"steps", "bound", "search", "trainer", "predictor", "ops", "gradcheck", "scoring"},
-    {"training", "model", "range_test"},
+    {"checkpoints", "training", "model", "range_test"},
     {"cli"},
     {"__main__"},
 ]

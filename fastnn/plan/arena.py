@@ -5,7 +5,7 @@ logical shape only. Four arenas share the layout of a model's parameters: the nu
 the moments of the optimizer, each one flat array that an optimizer update walks once.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -190,11 +190,7 @@ class Parameters:
         self._layers = tuple(layers)
         self.arena, self.state = arena.allocate(), state.allocate()
         self.entries = list(self.views(self.arena))
-        self.buffers = [
-            Entry(index, kind, ref.view({"state": self.state}))
-            for index, refs in enumerate(self.state_refs)
-            for kind, ref in refs.items()
-        ]
+        self.buffers = list(self._buffers(self.state))
 
     def views(self, arena: Array) -> Iterator[Entry]:
         """The entries of any arena with this layout: parameters, gradients or moments."""
@@ -219,6 +215,11 @@ class Parameters:
             slot = Slot(f"{entry.kind}{entry.layer}", shape, self.dtype, offset, (stride, item))
             found.append(Ref("parameters", slot))
         return found
+    def _buffers(self, state: Array) -> Iterator[Entry]:
+        """The running statistics in an arena with the layout of `state`."""
+        for index, refs in enumerate(self.state_refs):
+            for kind, ref in refs.items():
+                yield Entry(index, kind, ref.view({"state": state}))
 
     @property
     def count(self) -> int:
@@ -235,6 +236,21 @@ class Parameters:
             raise ValueError(f"state: has shape {state.shape}, expected a snapshot of this model")
         self.arena[...], self.state[...] = state[: len(self.arena)], state[len(self.arena) :]
 
+    def by_name(self, state: Array) -> dict[str, Array]:
+        """Copies of the arrays of a snapshot by their names, each of its logical shape: for other machines too, whose
+        vectors, and with them the layout of a snapshot, may differ."""
+        return {entry.name: entry.value.copy() for entry in self._named(state)}
+
+    def snapshot(self, arrays: Mapping[str, Array]) -> Array:
+        """The snapshot of such arrays; ValueError where one is missing or has another shape or dtype."""
+        state = self.copy_state()
+        fill_entries(self._named(state), arrays)
+        return state
+
+    def _named(self, state: Array) -> Iterator[Entry]:
+        yield from self.views(state[: len(self.arena)])
+        yield from self._buffers(state[len(self.arena) :])
+
     def flatten(self, arena: Array) -> Array:
         """The entries of an arena with this layout as one vector without padding."""
         return np.concatenate([entry.value.ravel() for entry in self.views(arena)] or [np.empty(0, self.dtype)])
@@ -245,3 +261,16 @@ class Parameters:
         for entry in self.entries:
             entry.value[...] = vector[start : start + entry.value.size].reshape(entry.shape)
             start += entry.value.size
+
+
+def fill_entries(entries: Iterable[Entry], arrays: Mapping[str, Array]) -> None:
+    """Copies arrays into the entries of their names; ValueError, after changing nothing, where they do not fit."""
+    places = {entry.name: entry.value for entry in entries}
+    if places.keys() != arrays.keys():
+        raise ValueError(f"arrays {', '.join(sorted(arrays))}: expected {', '.join(sorted(places))}")
+    for name, place in places.items():
+        value = arrays[name]
+        if value.shape != place.shape or value.dtype != place.dtype:
+            raise ValueError(f"array {name!r} is {value.dtype} {value.shape}, expected {place.dtype} {place.shape}")
+    for name, place in places.items():
+        place[...] = arrays[name]

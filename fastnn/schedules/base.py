@@ -36,12 +36,12 @@ class Schedule:
     @property
     def monitors(self) -> tuple[str, ...]:
         """The numbers of an epoch that it follows."""
-        return ()
+        return tuple(name for schedule in self.within for name in schedule.monitors)
 
     @property
     def follows_lr0(self) -> bool:
         """Whether the rate at every time depends on the lr0 that it is called with then."""
-        return not self.monitors
+        return not self.monitors and all(schedule.follows_lr0 for schedule in self.within)
 
     def start(self) -> Schedule:
         """The schedule of one training; another object only where it has a state that the training changes."""
@@ -49,6 +49,22 @@ class Schedule:
 
     def see(self, logs: Mapping[str, float]) -> None:
         """Takes notice of an epoch's numbers: its loss, and with validation data val_loss and the metrics."""
+        for schedule in self.within:
+            schedule.see(logs)
+
+    @property
+    def within(self) -> tuple[Schedule, ...]:
+        """The schedules that it is made of."""
+        return ()
+
+    def state(self) -> Any:
+        """What a training has changed in it, as JSON can hold it: for checkpoints. `start().restore(state)` has it."""
+        return [schedule.state() for schedule in self.within]
+
+    def restore(self, state: Any) -> None:
+        """Puts back what `state` gave."""
+        for schedule, own in zip(self.within, state, strict=True):
+            schedule.restore(own)
 
     def at_least(self, minimum: float) -> AtLeast:
         """The same rates, none below `minimum`."""

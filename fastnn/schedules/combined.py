@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from fastnn import checks
@@ -31,18 +30,11 @@ class _Of(Schedule):
         object.__setattr__(self, "per", _checked(type(self).__name__, self.schedule))
 
     @property
-    def monitors(self) -> tuple[str, ...]:
-        return self.schedule.monitors
-
-    @property
-    def follows_lr0(self) -> bool:
-        return self.schedule.follows_lr0
+    def within(self) -> tuple[Schedule, ...]:
+        return (self.schedule,)
 
     def start(self) -> Schedule:
         return replace(self, schedule=self.schedule.start())
-
-    def see(self, logs: Mapping[str, float]) -> None:
-        self.schedule.see(logs)
 
 
 @dataclass(frozen=True)
@@ -100,18 +92,11 @@ class Warmup(Schedule):
         return self.then(lr0, t - self.length)
 
     @property
-    def monitors(self) -> tuple[str, ...]:
-        return self.then.monitors
-
-    @property
-    def follows_lr0(self) -> bool:
-        return self.then.follows_lr0
+    def within(self) -> tuple[Schedule, ...]:
+        return (self.then,)
 
     def start(self) -> Schedule:
         return replace(self, then=self.then.start())
-
-    def see(self, logs: Mapping[str, float]) -> None:
-        self.then.see(logs)
 
 
 @dataclass(frozen=True)
@@ -142,20 +127,11 @@ class InTurn(Schedule):
         return self.then(lr0, t)
 
     @property
-    def monitors(self) -> tuple[str, ...]:
-        return tuple(name for _, part in self.parts for name in part.monitors) + self.then.monitors
-
-    @property
-    def follows_lr0(self) -> bool:
-        return all(part.follows_lr0 for _, part in self.parts) and self.then.follows_lr0
+    def within(self) -> tuple[Schedule, ...]:
+        return (*(part for _, part in self.parts), self.then)
 
     def start(self) -> Schedule:
         return InTurn(tuple((length, part.start()) for length, part in self.parts), self.then.start())
-
-    def see(self, logs: Mapping[str, float]) -> None:
-        for _, part in self.parts:
-            part.see(logs)
-        self.then.see(logs)
 
 
 @dataclass(frozen=True)
@@ -180,16 +156,8 @@ class Product(Schedule):
         return self.second(self.first(lr0, t), t)
 
     @property
-    def monitors(self) -> tuple[str, ...]:
-        return self.first.monitors + self.second.monitors
-
-    @property
-    def follows_lr0(self) -> bool:
-        return self.first.follows_lr0 and self.second.follows_lr0
+    def within(self) -> tuple[Schedule, ...]:
+        return self.first, self.second
 
     def start(self) -> Schedule:
         return Product(self.first.start(), self.second.start())
-
-    def see(self, logs: Mapping[str, float]) -> None:
-        self.first.see(logs)
-        self.second.see(logs)

@@ -56,6 +56,9 @@ class ReduceOnPlateau(Schedule):
         return _Plateau(self)
 
 
+_STATE = ("best", "waited", "cooling", "reductions", "rate")
+
+
 @dataclass(eq=False)
 class _Plateau(Schedule):
     """Such a schedule in a training."""
@@ -94,6 +97,13 @@ class _Plateau(Schedule):
             self.cooling, self.waited = self.cooling - 1, 0
         if self.waited > of.patience:
             self.reductions, self.waited, self.cooling = self.reductions + 1, 0, of.cooldown
+
+    def state(self) -> dict[str, float]:
+        return {name: getattr(self, name) for name in _STATE}
+
+    def restore(self, state: Mapping[str, float]) -> None:
+        for name in _STATE:
+            setattr(self, name, state[name])
 
     def _better(self, value: float) -> bool:
         of, sign = self.of, 1.0 if self.of.mode == "min" else -1.0
