@@ -19,6 +19,7 @@ _HOME = {
     "AdamW": "optimizers",
     "BCE": "losses",
     "BatchNorm": "layers",
+    "BlockShuffle": "sources",
     "Callback": "callbacks",
     "Centerer": "preprocessing",
     "Chain": "preprocessing",
@@ -122,6 +123,7 @@ if TYPE_CHECKING:
         SearchThenConverge,
         StepDecay,
     )
+    from .sources import BlockShuffle
     from .storage import ModelFileError
     from .trainer import Trainer
 

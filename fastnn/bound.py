@@ -4,10 +4,12 @@ Steps run in chunks of some 50 ms, between which Ctrl-C arrives and the losses a
 Python. `steps` makes them one by one, for loops of one's own.
 """
 
+import itertools
 import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,13 +55,21 @@ class NonFiniteLoss(ArithmeticError):
 
 
 class Bound:
-    """One data set, bound to a trainer: `rows` rows that have passed all checks."""
+    """One data set, bound to a trainer: `rows` rows that have passed all checks.
 
-    def __init__(self, trainer: "Trainer", loss: Loss, X: Array, y: Array) -> None:
+    taken   int64 row numbers: those that a full batch takes; None: all
+    """
+
+    def __init__(self, trainer: "Trainer", loss: Loss, X: Array, y: Array, taken: Array | None = None) -> None:
         self._trainer, self._loss, self._X, self._y = trainer, loss, X, y
         self.rows = len(X)
         self._token = object()  # what a program remembers its tiles by, rather than by this and its data
-        self._all_rows = np.arange(self.rows, dtype=np.int64)
+        self._taken = taken
+
+    @cached_property
+    def _full(self) -> Array:
+        """The rows of a full batch. Of data larger than memory these numbers alone are large, and rarely needed."""
+        return np.arange(self.rows, dtype=np.int64) if self._taken is None else self._taken
 
     def run(self, order: Any, rates: Any = None) -> Array:
         """Trains on rows in this order and returns the loss of each step, (steps,) float64.
@@ -70,6 +80,38 @@ class Bound:
         program = self._trainer.program(self._trainer.batch_size)
         steps = self._mini_batches(program, order)
         return self._run(program, steps, rates=None if rates is None else _checked_rates(rates, len(steps.starts)))
+
+    def run_batches(self, sizes: Any, rates: Any = None) -> Array:
+        """Trains on the rows as they come, in batches of any sizes, and returns the loss of each, (steps,) float64.
+
+        sizes   (steps,) integers: rows of each batch, at least 1, and together no more than there are
+        rates   as in `run`
+
+        Batches larger than the trainer's batch_size take the plan for twice as many rows, for four times as many, and
+        so on: which one depends on the batch alone.
+        """
+        rows = checks.numeric(sizes, "run_batches(sizes)")
+        if rows.ndim != 1 or rows.dtype.kind not in "iu" or len(rows) == 0 or rows.min() < 1 or rows.sum() > self.rows:
+            raise ValueError(
+                f"run_batches(sizes={sizes!r}): expected whole numbers from 1, of {self.rows} rows together"
+            )
+        rows = rows.astype(np.int64)
+        if rates is not None:
+            rates = _checked_rates(rates, len(rows))
+        trainer, ends = self._trainer, np.cumsum(rows)
+        order = np.arange(ends[-1])
+        doublings = np.ceil(np.log2(np.maximum(rows / trainer.batch_size, 1.0))).astype(np.int64)
+        begins = [0, *(np.flatnonzero(np.diff(doublings)) + 1), len(rows)]
+        losses = np.empty(len(rows))
+        for first, last in itertools.pairwise(begins):
+            program, own = trainer.program(trainer.batch_size << int(doublings[first])), slice(first, last)
+            calls = repeated(program.calls("gather", "update"), last - first)
+            steps = Steps(order, calls, (ends - rows)[own], rows[own])
+            try:
+                losses[own] = self._run(program, steps, rates=None if rates is None else rates[own])
+            except NonFiniteLoss as error:
+                raise NonFiniteLoss(first + error.step, np.append(losses[:first], error.losses)) from None
+        return losses
 
     def steps(self, order: Any) -> Iterator[float]:
         """Trains on rows in this order, one step whenever the next loss is asked for, and gives the loss of each.
@@ -99,7 +141,7 @@ class Bound:
         if steps == 0:
             return np.empty(0)
         sections = "forward" if kept else "gather", "update"
-        step = full_batch(program, (starts, rows), self._parts(tiles), sections, kept)
+        step = full_batch(program, self._full, (starts, rows), self._parts(tiles), sections, kept)
         return self._run(program, step.times(steps))
 
     def differentiate(self) -> float:
@@ -107,7 +149,7 @@ class Bound:
         starts, rows = self._tiles()
         parts = self._parts(len(starts))
         program = self._trainer.program(int(rows[0]), parts=parts)
-        step = full_batch(program, (starts, rows), parts, ("gather", "reduce"), kept=False)
+        step = full_batch(program, self._full, (starts, rows), parts, ("gather", "reduce"), kept=False)
         return float(self._run(program, step, training=False)[0])
 
     # Passes.
@@ -145,9 +187,10 @@ class Bound:
 
     def _tiles(self) -> tuple[Array, Array]:
         """Where each pass of a full batch starts, and how many rows it takes."""
-        tile = self._trainer.tile_rows(self.rows)
-        starts = np.arange(0, self.rows, tile)
-        return starts, np.minimum(tile, self.rows - starts)
+        rows = len(self._full)
+        tile = self._trainer.tile_rows(rows)
+        starts = np.arange(0, rows, tile)
+        return starts, np.minimum(tile, rows - starts)
 
     def _parts(self, tiles: int) -> int:
         """How many parts of the gradients the tiles of a full batch are summed into. It decides the order of the sums,
@@ -158,7 +201,7 @@ class Bound:
 
     def _keep_batches(self, tiles: int) -> bool:
         """Whether a full batch may be kept in the layout of its passes, which takes some two copies of the data."""
-        return tiles == 1 or 2 * (self._X.nbytes + self._y.nbytes) <= _KEPT_BYTES
+        return tiles == 1 or 2 * (self._X.nbytes + self._y.nbytes) // self.rows * len(self._full) <= _KEPT_BYTES
 
     def _gather(self, program: Program, starts: Array, rows: Array) -> None:
         """Fetches each tile of a full batch into a batch of its own, unless the program still has them."""
@@ -168,7 +211,7 @@ class Bound:
         self._trainer.abandon_step()  # steps that go on afterwards overwrite the first batch
         for first in range(0, len(starts), _GATHERED_AT_ONCE):
             own = slice(first, first + _GATHERED_AT_ONCE)
-            given: dict[str, Column] = {"X": self._X, "y": self._y, "order": Window(self._all_rows, starts[own])}
+            given: dict[str, Column] = {"X": self._X, "y": self._y, "order": Window(self._full, starts[own])}
             calls = repeated(program.calls("gather", "gather"), len(rows[own]))
             program.runner.run(Passes(calls, rows[own], given, batch=np.arange(len(starts))[own]))
         program.gathered = self._token
@@ -246,8 +289,8 @@ class Bound:
         """1 / (terms of the mean) for each pass: over all rows where a step has several passes, else over its own."""
         outputs = self._trainer.model.parameters.outputs
         if passes > 1:
-            return 1.0 / float(self._loss.terms(self.rows, outputs))
-        if rows[0] == rows[-1]:  # only the last batch can be smaller
+            return 1.0 / float(self._loss.terms(len(self._full), outputs))
+        if (rows == rows[0]).all():
             return 1.0 / float(self._loss.terms(int(rows[0]), outputs))
         return PerPass(1.0 / self._loss.terms(rows, outputs))
 

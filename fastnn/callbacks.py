@@ -36,7 +36,8 @@ class Context:
     epochs            number of the last epoch to come; `first_epoch` that of the first
     epoch             number of the epoch just finished or being trained, counted from 1; 0 before the first
     logs              numbers of the epoch just finished: loss, lr, seconds, val_loss, val_accuracy ...
-    steps_per_epoch   optimizer steps in an epoch; `steps_done` counts those of all epochs so far
+    steps_per_epoch   optimizer steps in an epoch, None where batches do not say before the first one has ended;
+                      `steps_done` counts those of all epochs so far
     """
 
     model: Sequential
@@ -44,7 +45,7 @@ class Context:
     history: History
     columns: tuple[str, ...]
     epochs: int
-    steps_per_epoch: int
+    steps_per_epoch: int | None
     first_epoch: int = 1
     epoch: int = 0
     steps_done: int = 0
@@ -247,7 +248,7 @@ class ProgressBar(Callback):
             monitor_interval = 0  # no watching thread beside the training
 
         self._bar = Bar(
-            total=(context.epochs - context.first_epoch + 1) * context.steps_per_epoch,
+            total=_all_steps(context),
             desc=f"epoch {context.first_epoch}/{context.epochs}",
             bar_format="{desc} |{bar:10}| {remaining}{postfix}",
             file=file,
@@ -279,7 +280,7 @@ class ProgressBar(Callback):
             return
         self._next = now + self.INTERVAL
         bar = self._bar
-        bar.n, bar.ncols = context.steps_done, _columns(bar.fp)
+        bar.n, bar.total, bar.ncols = context.steps_done, _all_steps(context), _columns(bar.fp)
         bar.set_description_str(f"epoch {context.epoch}/{context.epochs}", refresh=False)
         bar.set_postfix_str(_numbers(context.logs, ", ", digits=3), refresh=False)
         bar.refresh()
@@ -292,6 +293,12 @@ class ProgressBar(Callback):
             self._bar.write(text, file=file)
         elif file is not None:
             print(text, file=file, flush=True)
+
+
+def _all_steps(context: Context) -> int | None:
+    """Of the whole training, as far as it is known."""
+    steps = context.steps_per_epoch
+    return None if steps is None else (context.epochs - context.first_epoch + 1) * steps
 
 
 def _columns(file: TextIO) -> int:

@@ -115,9 +115,13 @@ def numeric(value: Any, name: str, advice: str = "") -> Array:
     return array
 
 
-def features(X: Any, columns: int | None, dtype: Any, name: str = "X", allow_nonfinite: bool = False) -> Array:
+def features(
+    X: Any, columns: int | None, dtype: Any, name: str = "X", allow_nonfinite: bool = False, whole: bool = True
+) -> Array:
     """X as a C-contiguous native (rows, columns) array of `dtype`; itself where it is one already.
 
+    whole   False: a memory-mapped array of another dtype, or not C-contiguous, that would take more than 256 MiB is
+            checked and returned as it is; its rows are to be taken with `rows_of`
     TypeError for objects, strings and complex numbers; ValueError for a wrong rank or width, zero rows, and NaN or
     infinity unless `allow_nonfinite`.
     """
@@ -125,7 +129,17 @@ def features(X: Any, columns: int | None, dtype: Any, name: str = "X", allow_non
     wanted = "(rows, columns)" if columns is None else f"(rows, {columns})"
     if array.ndim != 2 or (columns is not None and array.shape[1] != columns):
         raise ValueError(f"{name}: has shape {array.shape}, expected {wanted}")
-    return _finished(array, dtype, name, allow_nonfinite)
+    return _finished(array, dtype, name, allow_nonfinite, whole)
+
+
+def rows_of(array: Array, index: slice | Array, dtype: Any) -> Array:
+    """Rows of an array that `features` returned, C-contiguous and of `dtype`; a view where it can be one."""
+    return np.require(array[index], dtype, ("C", "A"))
+
+
+def is_ready(array: Array, dtype: Any) -> bool:
+    """Whether an array can be used as it is, without a copy."""
+    return bool(array.dtype == np.dtype(dtype) and array.flags.c_contiguous and array.flags.aligned)
 
 
 def targets(y: Any, columns: int, dtype: Any, name: str = "y", allow_nonfinite: bool = False) -> Array:
@@ -184,22 +198,53 @@ def same_rows(X: Array, y: Array, names: tuple[str, str] = ("X", "y")) -> None:
         raise ValueError(f"{names[1]}: has {len(y)} rows, expected {len(X)} as in {names[0]}")
 
 
-def _finished(array: Array, dtype: Any, name: str, allow_nonfinite: bool) -> Array:
+_WHOLE_BYTES = 2**28  # what a memory-mapped array may take when it is converted at once
+_BLOCK_BYTES = 2**24  # of numbers that are looked at, or converted, at once
+
+
+def _finished(array: Array, dtype: Any, name: str, allow_nonfinite: bool, whole: bool = True) -> Array:
     if len(array) == 0:
         raise ValueError(f"{name}: has no rows")
+    in_parts = not whole and array.size * np.dtype(dtype).itemsize > _WHOLE_BYTES and _is_mapped(array)
     with np.errstate(over="ignore"):  # what overflows is found and named below
-        converted = np.require(array, dtype, ("C", "A"))
-    # A sum is non-finite if any term is; only then is it worth looking where (or whether finite terms overflowed).
+        converted = array if in_parts else np.require(array, dtype, ("C", "A"))
     if not allow_nonfinite and array.dtype.kind == "f":
-        with np.errstate(over="ignore", invalid="ignore"):
-            suspicious = not np.isfinite(converted.sum())
-        if suspicious and not np.isfinite(converted).all():
-            row, column = np.argwhere(~np.isfinite(converted))[0]
+        place = _nonfinite(converted, dtype)
+        if place is not None:
             raise ValueError(
-                f"{name}: row {row}, column {column} is {array[row, column]}, expected finite numbers within "
+                f"{name}: row {place[0]}, column {place[1]} is {array[place]}, expected finite numbers within "
                 f"{np.dtype(dtype)} (allow_nonfinite=True takes the data as it is)"
             )
     return converted
+
+
+def _nonfinite(array: Array, dtype: Any) -> tuple[int, int] | None:
+    """Row and column of the first number that is not finite in that dtype. Large arrays are looked at in blocks, which
+    bounds the memory it takes, and between which Ctrl-C arrives."""
+    rows = block_rows(array.shape[1], dtype)
+    for start in range(0, len(array), rows):
+        with np.errstate(over="ignore", invalid="ignore"):
+            block = rows_of(array, slice(start, start + rows), dtype)
+            # A sum is not finite if any term is not; only then is it worth looking where (or whether terms overflowed).
+            suspicious = not np.isfinite(block.sum())
+        if suspicious and not (finite := np.isfinite(block)).all():
+            row, column = np.argwhere(~finite)[0]
+            return start + int(row), int(column)
+    return None
+
+
+def block_rows(columns: int, dtype: Any) -> int:
+    """So many rows are converted, or gathered, at once where all of them may not fit into memory."""
+    return max(1, _BLOCK_BYTES // max(1, columns * np.dtype(dtype).itemsize))
+
+
+def _is_mapped(array: Any) -> bool:
+    """Whether an array's numbers lie in a file: np.memmap, np.load(mmap_mode=...) and views of such."""
+    while isinstance(array, np.ndarray):
+        if isinstance(array, np.memmap):
+            return True
+        array = array.base
+    return False
 
 
 def subclasses(base: type) -> dict[str, Any]:

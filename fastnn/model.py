@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from fastnn.predictor import Predictor
     from fastnn.preprocessing import Transform
     from fastnn.schedules import ScheduleLike
+    from fastnn.sources import BlockShuffle
 
 DTYPES = ("float32", "float64")
 
@@ -103,19 +104,20 @@ class Sequential:
 
     def fit(
         self,
-        X: ArrayLike,
-        y: ArrayLike,
+        X: Any,
+        y: ArrayLike | None = None,
         *,
         loss: Any = None,
         optimizer: Any = "adam",
         epochs: int = 10,
         batch_size: int = 32,
-        validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+        steps_per_epoch: int | None = None,
+        validation_data: Any = None,
         validation_split: float = 0.0,
         schedule: ScheduleLike | None = None,
         metrics: MetricsLike | None = None,
         callbacks: CallbacksLike = (),
-        shuffle: bool = True,
+        shuffle: bool | str | BlockShuffle = True,
         threads: int = 1,
         backend: str = "auto",
         precision: str | None = None,
@@ -127,7 +129,9 @@ class Sequential:
         """Train from the present weights and return the history.
 
         X                 (rows, inputs): anything NumPy can turn into numbers; used without a copy when it is a
-                          C-contiguous array of the model's dtype
+                          C-contiguous array of the model's dtype, also one in a file (np.load(path, mmap_mode="r")),
+                          which may be larger than memory; or, without y, batches (X, y): an iterable, or a function
+                          that returns an iterator for an epoch (see docs/training.md)
         y                 targets of the loss: labels (rows,) for "cross_entropy", numbers (rows, outputs), or (rows,)
                           with one output, for "mse" and "bce"
         loss              "cross_entropy", "mse", "bce" or an instance; None: that of the last fit
@@ -135,8 +139,10 @@ class Sequential:
                           starts it afresh: its moments do not survive a call (a Trainer's do)
         epochs            passes over the data, at least 1
         batch_size        rows of a step; the smaller last batch of an epoch is trained on too. As many rows as there
-                          are, or more: full batch, not shuffled, because the order does not matter then
-        validation_data   (X, y) to score after each epoch, or
+                          are, or more: full batch, not shuffled, because the order does not matter then. Batches from
+                          an iterator have the rows they have
+        steps_per_epoch   how many batches of an iterator make an epoch; None: all that it gives
+        validation_data   (X, y) to score after each epoch, or batches of such, or
         validation_split  the share of the rows (at least 0, below 1) to set aside for that: drawn by the model's seed
                           before any shuffling, the same rows in every call, not stratified; those of
                           `fastnn.data.split_rows(rows, validation_split, seed)`
@@ -144,7 +150,8 @@ class Sequential:
                           function (lr0, epoch) or a list of rates. The history's lr is that of an epoch's last step
         metrics           scored on the validation data beside the loss, as in evaluate; None: those of the loss
         callbacks         see fastnn.callbacks; plain functions are called with the context after each epoch
-        shuffle           a new order in each epoch, from the seed and the epoch's number alone
+        shuffle           a new order in each epoch, from the seed and the epoch's number alone; "blocks", or a
+                          BlockShuffle, for files larger than memory: an order that reads them block by block
         threads, backend, precision   see Trainer
         progress          True: a bar where standard error is a terminal, nothing elsewhere; False: nothing;
                           or a ProgressBar
@@ -174,6 +181,7 @@ class Sequential:
             optimizer=optimizer,
             epochs=epochs,
             batch_size=batch_size,
+            steps_per_epoch=steps_per_epoch,
             validation_data=validation_data,
             validation_split=validation_split,
             schedule=schedule,
@@ -197,7 +205,7 @@ class Sequential:
         from fastnn import scoring
 
         allow_nonfinite = checks.flag("predict", "allow_nonfinite", allow_nonfinite)
-        X = checks.features(X, self.inputs, self.dtype, allow_nonfinite=allow_nonfinite)
+        X = checks.features(X, self.inputs, self.dtype, allow_nonfinite=allow_nonfinite, whole=False)
         return scoring.predict_rows(self.predictor(backend), X, self.count)
 
     def predictor(self, backend: str = "auto") -> Predictor:

@@ -20,22 +20,42 @@ if TYPE_CHECKING:
 
 # Parameters times rows of one piece of a long prediction: a twentieth of a second at 40 GFLOP/s.
 PIECE_WORK = 1_000_000_000
+# The loss of so many rows is computed at once.
+LOSS_ROWS = 2**18
+# Rows held out for validation are copied if they take no more than this.
+HELD_BYTES = 2**26
 
 
-def predict_rows(predictor: Predictor, X: np.ndarray, parameters: int) -> np.ndarray:
+def predict_rows(predictor: Predictor, X: np.ndarray, parameters: int, rows: np.ndarray | None = None) -> np.ndarray:
     """Outputs (rows, outputs) for checked rows, in pieces between which Ctrl-C is heard.
 
+    X            as `checks.features(whole=False)` returns it: what has to be converted or gathered is so by pieces
     parameters   of the model: what one row costs
+    rows         int64 numbers of the rows that are meant; None: all
     """
+    dtype, count = predictor.model.dtype, len(X) if rows is None else len(rows)
     piece = max(256, PIECE_WORK // max(parameters, 1) // 256 * 256)
-    if len(X) <= piece:
-        return predictor.run(X)
-    return np.concatenate([predictor.run(X[start : start + piece]) for start in range(0, len(X), piece)])
+    if rows is not None or not checks.is_ready(X, dtype):
+        piece = min(piece, max(256, checks.block_rows(X.shape[1], dtype) // 256 * 256))
+    outputs = None
+    for start in range(0, count, piece):
+        own = slice(start, start + piece)
+        found = predictor.run(checks.rows_of(X, own if rows is None else rows[own], dtype))
+        if count <= piece:
+            return found
+        if outputs is None:
+            outputs = np.empty((count, found.shape[1]), dtype)
+        outputs[own] = found
+    assert outputs is not None  # no data has no rows
+    return outputs
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """Loss and metrics of a model on fixed data; called, it gives them at the present weights."""
+    """Loss and metrics of a model on fixed data; called, it gives them at the present weights.
+
+    rows   int64: the rows of X that the targets are for; None: all
+    """
 
     predictor: Predictor
     parameters: int
@@ -43,21 +63,54 @@ class Scorer:
     targets: np.ndarray
     loss: Loss
     metrics: Mapping[str, Metric]
+    rows: np.ndarray | None = None
+
+    @property
+    def data(self) -> tuple[np.ndarray, ...]:
+        """What it scores the model on, as far as checkpoints can compare it."""
+        return self.X, self.targets
 
     def __call__(self) -> dict[str, float]:
         """The loss under "loss", then each metric under its name."""
-        outputs = predict_rows(self.predictor, self.X, self.parameters)
-        # Outputs that overflowed give a loss of NaN or infinity, which says it all.
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            scores = {"loss": float(self.loss.value(outputs, self.targets))}
-            for name, metric in self.metrics.items():
-                scores[name] = _score(name, metric(outputs, self.targets))
-        return scores
+        outputs = predict_rows(self.predictor, self.X, self.parameters, self.rows)
+        return scores(outputs, self.targets, self.loss, self.metrics)
 
     def rehearse(self) -> None:
         """Score some rows, so that metrics that do not fit the data fail before training, and the plan is made."""
-        rows = slice(min(len(self.X), 4096))
-        replace(self, X=self.X[rows], targets=self.targets[rows])()
+        some = slice(min(len(self.targets), 4096))
+        X, rows = (self.X[some], None) if self.rows is None else (self.X, self.rows[some])
+        replace(self, X=X, targets=self.targets[some], rows=rows)()
+
+    def of_rows(self, rows: np.ndarray) -> Scorer:
+        """That of some of the rows, which are copied where they take little memory, else gathered anew each time."""
+        targets = self.targets[rows]
+        row_bytes = self.X.shape[1] * self.predictor.model.dtype.itemsize
+        if len(rows) * row_bytes > HELD_BYTES:
+            return replace(self, targets=targets, rows=rows)
+        return replace(self, X=checks.rows_of(self.X, rows, self.predictor.model.dtype), targets=targets)
+
+
+def scores(outputs: np.ndarray, targets: np.ndarray, loss: Loss, metrics: Mapping[str, Metric]) -> dict[str, float]:
+    """The loss under "loss", then each metric under its name."""
+    # Outputs that overflowed give a loss of NaN or infinity, which says it all.
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        found = {"loss": _loss(outputs, targets, loss)}
+        for name, metric in metrics.items():
+            found[name] = _score(name, metric(outputs, targets))
+    return found
+
+
+def _loss(outputs: np.ndarray, targets: np.ndarray, loss: Loss) -> float:
+    """The mean loss; of many rows in pieces, because it takes some fifteen times the memory of the outputs."""
+    rows, width = outputs.shape
+    if rows <= LOSS_ROWS:
+        return float(loss.value(outputs, targets))
+    total = 0.0
+    for start in range(0, rows, LOSS_ROWS):
+        own = slice(start, start + LOSS_ROWS)
+        terms = loss.terms(len(outputs[own]), width)
+        total += float(loss.value(outputs[own], targets[own])) * terms
+    return total / float(loss.terms(rows, width))
 
 
 def _score(name: str, value: Any) -> float:
@@ -87,7 +140,7 @@ def scorer(
     names: tuple[str, str] = ("X", "y"),
 ) -> Scorer:
     """Check data and targets (called `names` in errors) and make them ready for scoring."""
-    X = checks.features(X, model.inputs, model.dtype, name=names[0], allow_nonfinite=allow_nonfinite)
+    X = checks.features(X, model.inputs, model.dtype, names[0], allow_nonfinite, whole=False)
     targets = check_targets(model, loss, y, X, names, allow_nonfinite)
     return Scorer(model.predictor(backend), model.count, X, targets, loss, metrics)
 

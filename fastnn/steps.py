@@ -49,10 +49,10 @@ def mini_batches(program: Program, order: Array, batch_size: int) -> Steps:
 
 
 def full_batch(
-    program: Program, tiles: tuple[Array, Array], parts: int, sections: tuple[str, str], kept: bool
+    program: Program, order: Array, tiles: tuple[Array, Array], parts: int, sections: tuple[str, str], kept: bool
 ) -> Steps:
-    """One step on all rows: a pass for each tile, and, where there are several, one that waits for them, adds up the
-    parts of the gradients and makes the update.
+    """One step on all rows of an order: a pass for each tile, and, where there are several, one that waits for them,
+    adds up the parts of the gradients and makes the update.
 
     tiles      where each begins, and how many rows it has
     parts      into how many parts the gradients are summed; passes of different parts may run at the same time
@@ -61,7 +61,6 @@ def full_batch(
     """
     (starts, rows), (first, last) = tiles, sections
     count = len(starts)
-    order = np.arange(starts[-1] + rows[-1])
     batch = np.arange(count) if kept else None
     if count == 1:
         calls = np.array([[program.calls(first, first)[0], program.calls(last, last)[1]]])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import fastnn as fnn
-from fastnn import checkpoints, storage, training
+from fastnn import checkpoints, loop, storage
 from fastnn.callbacks import LambdaCallback
 from fastnn.optimizers import OPTIMIZERS
 from fastnn.schedules import ByHand
@@ -159,8 +159,8 @@ def test_the_same_script_starts_goes_on_and_has_nothing_left_to_do(tmp_path):
 @pytest.fixture
 def short_pieces(monkeypatch):
     """Every step is a piece, as in epochs that last."""
-    monkeypatch.setattr(training, "PIECE_WORK", 0)
-    monkeypatch.setattr(training, "PIECE_SECONDS", 0)
+    monkeypatch.setattr(loop, "PIECE_WORK", 0)
+    monkeypatch.setattr(loop, "PIECE_SECONDS", 0)
 
 
 def every_look(path):
@@ -225,13 +225,13 @@ SCRIPT = """
     import os, signal, sys
     import numpy as np
     import fastnn as fnn
-    from fastnn import training
+    from fastnn import loop
 
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((300, 6)), rng.integers(0, 3, 300)
     layers = [fnn.Dense(16, activation="relu"), fnn.BatchNorm(), fnn.Dropout(0.3), fnn.Dense(3)]
     model = fnn.Sequential(layers, inputs=6, seed=2)
-    training.PIECE_WORK = training.PIECE_SECONDS = 0  # a look around after each step
+    loop.PIECE_WORK = loop.PIECE_SECONDS = 0  # a look around after each step
     seconds = iter(range(0, 10**6, 30))
 
     class Minutely(fnn.Checkpoint):

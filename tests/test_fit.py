@@ -136,14 +136,14 @@ def test_initial_epoch_continues_shuffling_schedule_and_history():
 
 def test_short_pieces_change_no_bit(monkeypatch):
     """Long epochs are cut into pieces by time; here every step is a piece."""
-    from fastnn import training
+    from fastnn import loop
 
     whole, cut = regressor(), regressor()
     calls = []
     fit(whole, batch_size=10)
-    monkeypatch.setattr(training, "PIECE_WORK", 0)
-    monkeypatch.setattr(training, "PIECE_SECONDS", 0)
-    monkeypatch.setattr(training, "KEEP_EVERY", 4)
+    monkeypatch.setattr(loop, "PIECE_WORK", 0)
+    monkeypatch.setattr(loop, "PIECE_SECONDS", 0)
+    monkeypatch.setattr(loop, "KEEP_EVERY", 4)
     history = fit(
         cut, batch_size=10, callbacks=LambdaCallback(on_progress=lambda context: calls.append(context.steps_done))
     )
@@ -373,10 +373,10 @@ def test_weights_that_overflow_in_the_last_step_are_found():
 
 
 def test_weights_are_set_aside_inside_long_epochs(monkeypatch):
-    from fastnn import training
+    from fastnn import loop
 
-    monkeypatch.setattr(training, "PIECE_WORK", 0)
-    monkeypatch.setattr(training, "KEEP_EVERY", 4)
+    monkeypatch.setattr(loop, "PIECE_WORK", 0)
+    monkeypatch.setattr(loop, "KEEP_EVERY", 4)
     data, targets = X.copy(), T.copy()
     targets[75] = 1e200
     model = fnn.Sequential([fnn.Dense(2)], inputs=6, dtype="float64")

@@ -1,0 +1,274 @@
+"""Batches from an iterator: what a training, or its validation, reads where the data is no pair of arrays.
+
+    model.fit(loader, loss="cross_entropy", epochs=10)                        # a list of batches, a DataLoader
+    model.fit(read_shards, loss="mse", epochs=10, steps_per_epoch=1000)       # a function that returns an iterator
+
+A batch is a pair (X, y) of arrays, or of what NumPy can make arrays of. Each is one step of its own size. They are
+drawn some MB ahead and go to native code together, so that a step costs little more than its batch took to make.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from fastnn import checks, scoring
+from fastnn.bound import Bound
+
+if TYPE_CHECKING:
+    from fastnn.losses import Loss
+    from fastnn.metrics import Metric
+    from fastnn.model import Sequential
+    from fastnn.predictor import Predictor
+    from fastnn.trainer import Trainer
+
+Array = np.ndarray[Any, Any]
+# Batches are drawn until they have so many bytes, or have taken so long; neither changes a bit.
+GATHER_BYTES, GATHER_SECONDS = 2**22, 0.05
+
+
+class Batch(NamedTuple):
+    """Rows and their targets, not yet converted, and what errors call them."""
+
+    X: Array
+    y: Array
+    name: str
+
+
+def are_batches(data: Any) -> bool:
+    """Whether data given without targets is batches: a function, or what can be iterated over and is no array."""
+    return callable(data) or (isinstance(data, Iterable) and not hasattr(data, "__array__"))
+
+
+class Batches:
+    """Batches as a user gives them.
+
+    given   a function that returns an iterator over an epoch, without arguments or of the epoch's number, counted from
+            0; an iterable that begins anew each time, such as a list; or an iterator, which goes on from epoch to epoch
+    steps   batches of an epoch, None: all there are
+    first   the number of the training's first epoch, with which an iterator begins
+    """
+
+    def __init__(
+        self, given: Any, name: str, model: Sequential, loss: Loss, allow_nonfinite: bool, steps: int | None = None,
+        first: int = 0,
+    ) -> None:  # fmt: skip
+        self.given, self.name, self.steps = given, name, steps
+        self.begins_anew = callable(given) or iter(given) is not given
+        self._model, self._loss, self._allow_nonfinite = model, loss, allow_nonfinite
+        self._takes_epoch = callable(given) and _takes_argument(given)
+        self._first, self._drawn = first, 0  # by an iterator that goes on
+        self._ready: dict[int, Iterator[Batch]] = {}
+
+    @property
+    def expected(self) -> int | None:
+        """How many batches an epoch has, as far as that is known."""
+        if self.steps is None and not callable(self.given) and hasattr(self.given, "__len__"):
+            return len(self.given)
+        return self.steps
+
+    def first_rows(self, epoch: int) -> int:
+        """Rows of the first batch of an epoch, which is checked, and kept until `of` asks for it."""
+        batches = self.of(epoch)
+        batch = next(batches, None)
+        if batch is None:
+            raise ValueError(f"{self.name}: gave no batch for epoch {epoch + 1}")
+        self.checked([batch])
+        self._ready[epoch] = itertools.chain([batch], batches)
+        return len(batch.X)
+
+    def of(self, epoch: int) -> Iterator[Batch]:
+        """The batches of an epoch, counted from 0; ValueError or TypeError for one that is none."""
+        return self._ready.pop(epoch, None) or self._read(epoch)
+
+    def _read(self, epoch: int) -> Iterator[Batch]:
+        iterator = self._open(epoch)
+        try:
+            for number in itertools.count(1) if self.steps is None else range(1, self.steps + 1):
+                try:
+                    item = next(iterator)
+                except StopIteration:
+                    break
+                self._drawn += 1
+                yield self._batch(item, f"{self.name}: batch {number} of epoch {epoch + 1}")
+            else:
+                return
+            if self.steps is not None:
+                raise ValueError(
+                    f"{self.name}: epoch {epoch + 1} ended after {number - 1} batches, expected steps_per_epoch="
+                    f"{self.steps}"
+                )
+        finally:
+            if self.begins_anew and hasattr(iterator, "close"):
+                iterator.close()
+
+    def _open(self, epoch: int) -> Iterator[Any]:
+        if callable(self.given):
+            return iter(self.given(epoch) if self._takes_epoch else self.given())
+        iterator = iter(self.given)
+        if not self.begins_anew:
+            # In a resumed training a new iterator passes by what the one before has given.
+            for _ in range((epoch - self._first) * (self.steps or 0) - self._drawn):
+                next(iterator, None)
+                self._drawn += 1
+        return iterator
+
+    def _batch(self, item: Any, name: str) -> Batch:
+        if not isinstance(item, (tuple, list)) or len(item) != 2:
+            raise TypeError(f"{name} is {type(item).__name__}, expected a pair (X, y)")
+        X, y = checks.numeric(item[0], f"{name}: X"), checks.numeric(item[1], f"{name}: y")
+        width = self._model.inputs
+        if X.ndim != 2 or X.shape[1] != width or len(X) == 0:
+            raise ValueError(f"{name}: X has shape {X.shape}, expected (rows, {width}), at least one row")
+        if y.ndim == 0 or len(y) != len(X):
+            raise ValueError(f"{name}: y has shape {y.shape}, expected {len(X)} rows as in X")
+        return Batch(X, y, name)
+
+    def checked(self, batches: Sequence[Batch]) -> tuple[Array, Array]:
+        """Rows and targets of several batches, one after the other, as native code takes them."""
+        if len(batches) > 1:
+            try:
+                X, y = (np.concatenate(parts) for parts in zip(*((b.X, b.y) for b in batches), strict=True))
+                return self._converted(Batch(X, y, self.name))
+            except (ValueError, TypeError):
+                pass  # one by one they are fine, or the one that is not is named
+        pairs = [self._converted(batch) for batch in batches]
+        if len(pairs) == 1:
+            return pairs[0]
+        return np.concatenate([X for X, _ in pairs]), np.concatenate([y for _, y in pairs])
+
+    def _converted(self, batch: Batch) -> tuple[Array, Array]:
+        model, name = self._model, batch.name
+        X = checks.features(batch.X, model.inputs, model.dtype, f"{name}: X", self._allow_nonfinite)
+        return X, self._loss.check_targets(batch.y, model.outputs, model.dtype, f"{name}: y", self._allow_nonfinite)
+
+
+class BatchSource:
+    """Batches as the source of a training."""
+
+    def __init__(self, trainer: Trainer, loss: Loss, batches: Batches) -> None:
+        self._trainer, self._loss, self._batches = trainer, loss, batches
+        self._iterator: Iterator[Batch] = iter(())
+        self._fetched: list[Batch] = []
+        self._data: tuple[Array, Array]
+        self._sizes: list[int] = []  # rows of the steps of this epoch
+        self._error: Exception | None = None
+        self._epoch = 0
+        trainer.program(trainer.batch_size)
+
+    @property
+    def steps(self) -> int | None:
+        return self._batches.expected
+
+    def begin(self, epoch: int, done: int) -> None:
+        self._iterator, self._epoch, self._error = self._batches.of(epoch), epoch, None
+        self._sizes = [len(batch.X) for batch in itertools.islice(self._iterator, done)]
+        if len(self._sizes) < done:
+            raise ValueError(
+                f"{self._batches.name}: gave {len(self._sizes)} batches in epoch {epoch + 1}, where the checkpoint has "
+                f"made {done} steps"
+            )
+
+    def fetch(self, limit: int) -> int:
+        if self._error is not None:
+            raise self._error
+        self._fetched, size = [], 0
+        end = time.perf_counter() + GATHER_SECONDS
+        while len(self._fetched) < limit and size < GATHER_BYTES:
+            try:
+                batch = next(self._iterator, None)
+            except Exception as error:
+                if not self._fetched:
+                    raise
+                self._error = error  # after the steps on what came before it
+                break
+            if batch is None:
+                break
+            self._fetched.append(batch)
+            size += batch.X.nbytes
+            if time.perf_counter() > end:
+                break
+        if self._fetched:
+            self._check()
+        elif not self._sizes:
+            raise ValueError(f"{self._batches.name}: gave no batch for epoch {self._epoch + 1}")
+        return len(self._fetched)
+
+    def _check(self) -> None:
+        """Convert what was fetched; what comes before a batch that is wrong is still trained on."""
+        try:
+            self._data = self._batches.checked(self._fetched)
+        except (ValueError, TypeError):
+            for good, batch in enumerate(self._fetched):
+                try:
+                    self._batches.checked([batch])
+                except (ValueError, TypeError) as error:
+                    if good == 0:
+                        raise
+                    self._error, self._fetched = error, self._fetched[:good]
+                    break
+            self._data = self._batches.checked(self._fetched)
+
+    def run(self, rates: Array | None) -> Array:
+        sizes = [len(batch.X) for batch in self._fetched]
+        self._sizes += sizes
+        return Bound(self._trainer, self._loss, *self._data).run_batches(np.array(sizes), rates)
+
+    def rows_of(self, steps: int) -> int:
+        return sum(self._sizes[:steps])
+
+    def share(self) -> Array:
+        return np.array(self._sizes) / sum(self._sizes)
+
+    def close(self) -> None:
+        self._iterator = iter(())
+
+
+class BatchScorer:
+    """Loss and metrics of a model on batches, which are read anew each time; outputs and targets are kept for the
+    metrics, rows are not."""
+
+    data: tuple[Array, ...] = ()
+
+    def __init__(
+        self, batches: Batches, predictor: Predictor, parameters: int, loss: Loss, metrics: Mapping[str, Metric]
+    ) -> None:
+        self._batches, self._predictor, self._parameters = batches, predictor, parameters
+        self._loss, self.metrics = loss, metrics
+
+    def __call__(self) -> dict[str, float]:
+        """The loss under "loss", then each metric under its name."""
+        return self._score(self._batches.of(0))
+
+    def rehearse(self) -> None:
+        """Score the first batch, so that metrics that do not fit fail before training, and the plan is made."""
+        self._batches.first_rows(0)
+        self._score(itertools.islice(self._batches.of(0), 1))
+
+    def _score(self, batches: Iterable[Batch]) -> dict[str, float]:
+        found = []
+        for batch in batches:
+            X, targets = self._batches.checked([batch])
+            found.append((scoring.predict_rows(self._predictor, X, self._parameters), targets))
+        if not found:
+            raise ValueError(f"{self._batches.name}: gave no batch")
+        outputs, every_target = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return scoring.scores(outputs, every_target, self._loss, self.metrics)
+
+
+def _takes_argument(function: Callable[..., Any]) -> bool:
+    """Whether a function wants to be told the epoch: it cannot be called without an argument."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return False
+    try:
+        signature.bind()
+    except TypeError:
+        return True
+    return False
