@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fastnn import checks, scoring
-from fastnn.bound import Bound
 
 if TYPE_CHECKING:
     from fastnn.losses import Loss
@@ -151,8 +150,8 @@ class Batches:
 class BatchSource:
     """Batches as the source of a training."""
 
-    def __init__(self, trainer: Trainer, loss: Loss, batches: Batches) -> None:
-        self._trainer, self._loss, self._batches = trainer, loss, batches
+    def __init__(self, trainer: Trainer, batches: Batches) -> None:
+        self._trainer, self._batches = trainer, batches
         self._iterator: Iterator[Batch] = iter(())
         self._fetched: list[Batch] = []
         self._data: tuple[Array, Array]
@@ -217,7 +216,7 @@ class BatchSource:
     def run(self, rates: Array | None) -> Array:
         sizes = [len(batch.X) for batch in self._fetched]
         self._sizes += sizes
-        return Bound(self._trainer, self._loss, *self._data).run_batches(np.array(sizes), rates)
+        return self._trainer.bound(*self._data).run_batches(np.array(sizes), rates)
 
     def rows_of(self, steps: int) -> int:
         return sum(self._sizes[:steps])

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(repr=False)
 class History:
-    """The record of one call of `fit`.
+    """The record of one call of `fit`; of a training that was resumed from a checkpoint, from its beginning.
 
     columns        one list per name, one number per finished epoch: "epoch" (counted from 1), "loss" (the mean over
                    the epoch's rows, each at the weights its step started from), "lr", "seconds" (since training

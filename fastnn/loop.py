@@ -178,7 +178,7 @@ class Loop:
     def _epochs(self) -> str:
         """All epochs; returns why they ended."""
         context, history = self.context, self.history
-        while context.reason is None and self.finished < context.epochs:
+        while self.done or (context.reason is None and self.finished < context.epochs):  # what is begun is finished
             context.epoch = epoch = self.finished + 1
             # Schedules and shuffling count epochs from 0, people from 1.
             if self.schedule.per == "epoch":

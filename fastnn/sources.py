@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from fastnn import checks, randomness
-from fastnn.bound import Bound, NonFiniteLoss
+from fastnn.bound import NonFiniteLoss
 from fastnn.described import description
 
 if TYPE_CHECKING:
-    from fastnn.losses import Loss
     from fastnn.trainer import Trainer
 
 Array = np.ndarray[Any, Any]
@@ -156,10 +155,10 @@ class _InOrder:
 class ArraySource(_InOrder):
     """Arrays as native code takes them. A batch of all rows is gathered once."""
 
-    def __init__(self, trainer: Trainer, loss: Loss, X: Array, targets: Array, order: Order) -> None:
+    def __init__(self, trainer: Trainer, X: Array, targets: Array, order: Order) -> None:
         super().__init__(trainer, order)
         self._full = self.steps == 1
-        self._bound = Bound(trainer, loss, X, targets, taken=order.rows if self.rows < len(X) else None)
+        self._bound = trainer.bound(X, targets, taken=order.rows if self.rows < len(X) else None)
         # Plans are made here, so that neither the first epoch's time nor Ctrl-C in it has to do with that.
         if self._full:
             self._bound.run_full(0)
@@ -176,14 +175,14 @@ class ConvertedSource(_InOrder):
     """Arrays in a file whose numbers are of another dtype than the model's, or do not lie row after row: rows are
     converted when they are used, some batches at a time, to the same bits as if all had been."""
 
-    def __init__(self, trainer: Trainer, loss: Loss, X: Array, targets: Array, order: Order) -> None:
+    def __init__(self, trainer: Trainer, X: Array, targets: Array, order: Order) -> None:
         super().__init__(trainer, order)
         if self.steps == 1:
             raise ValueError(
                 f"fit(batch_size={self.batch_size}): X, {X.dtype} in a file, would have to be converted to "
                 f"{trainer.model.dtype} in each step; take smaller batches, or store it as {trainer.model.dtype}"
             )
-        self._trainer, self._loss, self._X, self._targets = trainer, loss, X, targets
+        self._trainer, self._X, self._targets = trainer, X, targets
         row_bytes = X.shape[1] * trainer.model.dtype.itemsize
         self._at_once = max(1, _AT_ONCE_BYTES // (row_bytes * self.batch_size)) * self.batch_size
         trainer.program(self.batch_size)
@@ -194,7 +193,7 @@ class ConvertedSource(_InOrder):
         for first in range(0, len(rows), self._at_once):
             own, done = rows[first : first + self._at_once], len(losses)
             steps = -(-len(own) // self.batch_size)
-            bound = Bound(self._trainer, self._loss, checks.rows_of(self._X, own, dtype), self._targets[own])
+            bound = self._trainer.bound(checks.rows_of(self._X, own, dtype), self._targets[own])
             try:
                 found = bound.run(np.arange(len(own)), None if rates is None else rates[done : done + steps])
             except NonFiniteLoss as error:

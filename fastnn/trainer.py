@@ -198,8 +198,16 @@ class Trainer:
         data = checks.features(X, parameters.inputs, dtype, allow_nonfinite=allow_nonfinite)
         targets = self.loss.check_targets(y, parameters.outputs, dtype, "y", allow_nonfinite)
         checks.same_rows(data, targets)
+        return self.bound(data, targets)
+
+    def bound(self, X: Array, targets: Array, taken: Array | None = None) -> Bound:
+        """The same for data that has passed all checks, in the form that they gave it.
+
+        taken   int64 row numbers: those that a full batch takes; None: all
+        """
+        assert self.loss is not None
         kind = SearchBound if isinstance(self.optimizer, Search) else Bound
-        return kind(self, self.loss, data, targets)
+        return kind(self, self.loss, X, targets, taken)
 
     def run(self, X: Any, y: Any, order: Any = None, *, steps: int | None = None) -> Array:
         """Trains and returns the loss of each step, (steps,) float64.

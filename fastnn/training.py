@@ -84,7 +84,7 @@ def fit(
         batches = _batches(model, X, loss, allow_nonfinite, steps_per_epoch, initial_epoch, epochs)
         rows = batches.first_rows(initial_epoch) if saved is None else saved.settings["batch_size"]
         trainer, shuffle = trainer_of(rows), False
-        source = BatchSource(trainer, loss, batches)
+        source = BatchSource(trainer, batches)
     else:
         if steps_per_epoch is not None:
             raise ValueError(f"fit(steps_per_epoch={steps_per_epoch!r}): for batches only; arrays end by themselves")
@@ -101,7 +101,7 @@ def fit(
         order = Order(taken, shuffle if batch_size < len(taken) else False, model.seed)
         trainer = trainer_of(min(batch_size, len(taken)))
         make = ArraySource if checks.is_ready(X, model.dtype) else ConvertedSource
-        source = make(trainer, loss, X, targets, order)
+        source = make(trainer, X, targets, order)
     # Plans are made here, so that neither the first epoch's time nor Ctrl-C in it has to do with that.
     if validation is not None:
         validation.rehearse()

@@ -78,6 +78,7 @@ SCENARIOS = {
     "rmsprop, full batch": {"optimizer": "rmsprop", "batch_size": 90},
     "adagrad, in order": {"optimizer": "adagrad", "shuffle": False},
     "a rate for each epoch": {"schedule": fnn.StepDecay(0.5, 2), "optimizer": fnn.SGD(0.05, momentum=0.5)},
+    "a rate for each step, full batch": {"schedule": fnn.Exponential(0.8).per_step(), "batch_size": 100},
     "a rate for each step": {"schedule": fnn.Cosine(40).after_warmup(7).per_step()},
     "plateau": {
         "schedule": fnn.ReduceOnPlateau(0.5, patience=0, threshold=0.2, cooldown=1), "validation_split": 0.2,
@@ -190,6 +191,21 @@ def test_a_checkpoint_inside_an_epoch_resumes_to_the_same_bits(steps, settings, 
     history = fit(model, epochs=4, resume=path, **settings)
     assert bits(model) == bits(unbroken)
     assert numbers(history) == numbers(whole)
+
+
+def test_a_training_that_is_to_stop_finishes_its_epoch_when_it_is_resumed(tmp_path, short_pieces):
+    """Somebody asked inside the epoch, and the checkpoint was written there."""
+    histories = []
+    for resume in (False, tmp_path / "run.ckpt"):
+
+        def ask(context):
+            if context.steps_done == 8:
+                context.stop("enough")
+                context.checkpoint(tmp_path / "run.ckpt")
+
+        histories.append(fit(a_model(), epochs=5, callbacks=LambdaCallback(on_progress=ask), resume=resume))
+    assert histories[0].epochs == 2
+    assert numbers(histories[0]) == numbers(histories[1])
 
 
 def test_minutes_are_counted_from_the_last_checkpoint(tmp_path):
