@@ -6,8 +6,9 @@
 "kernel" is the same kernel on equal arrays called by the native loop: the work itself. "call" is
 `fastnn.ops.<name>(...)` with all its checks, "bound" the function that `fastnn.ops.<name>.bind(...)` returns, which has
 made them; what they take over the kernel is their cost. A step is one of 4-16-16-3 at batch 32: in a long run ("run"),
-one by one from `for loss in bound.steps(order)` ("steps"), and in a run of a single step ("run of one"). What fastnn
-does not offer is left out. An empty Python function and an empty native one (by ctypes) stand beside them.
+one by one from `for loss in bound.steps(order)` ("steps"), in a run of a single step ("run of one"), and on batches
+from an iterator, which are checked, gathered and run together as by `fit(batches)` ("batches"). What fastnn does not
+offer is left out. An empty Python function and an empty native one (by ctypes) stand beside them.
 """
 
 from __future__ import annotations
@@ -85,8 +86,33 @@ def step_row(kernel_set: str, rounds: int) -> dict[str, Any]:
                     pass
 
         candidates["steps"] = steps
+    from_batches = batches_of(data, order, kernel_set)
+    if from_batches is not None:
+        candidates["batches"] = from_batches
     found = timing.interleaved(candidates, rounds, stretch=0.02)
     return {"name": f"step of {NETWORK}", "backend": kernel_set, **_summary(found, "run")}
+
+
+def batches_of(data: Any, order: Any, kernel_set: str) -> native.Run | None:
+    """Steps on the same rows from a list of batches, as `fit` makes them."""
+    from bench.baselines.fastnn_mlp import FastnnMLP
+
+    try:
+        from fastnn.batches import Batches, BatchSource
+    except ImportError:
+        return None
+    trainer = FastnnMLP(data, kernel_set).trainer
+    given = [(data.X[rows], data.y[rows]) for rows in order]
+    source = BatchSource(trainer, Batches(given, "batches", trainer.model, trainer.loss, False))
+
+    def run(count: int) -> None:
+        while count:
+            source.begin(0, 0)
+            while count and (fetched := source.fetch(count)):
+                source.run(None)
+                count -= fetched
+
+    return run
 
 
 def _summary(found: Timings, work: str) -> dict[str, Any]:
@@ -100,7 +126,7 @@ def _summary(found: Timings, work: str) -> dict[str, Any]:
 
 def cells(row: dict[str, Any]) -> list[str]:
     found = [row["name"], row["backend"], output.number(row["nanoseconds"][row["work"]])]
-    for columns in (("call", "run of one"), ("bound", "steps")):
+    for columns in (("call", "run of one"), ("bound", "steps"), ("batches",)):
         name = next((name for name in columns if name in row["over"]), None)
         if name is None:
             found += ["-", "-"]
@@ -124,7 +150,7 @@ def main() -> int:
     empty["Python"] = found["Python"].median * 1e9
     rows = [call_row(name, sizes, kernel_set, rounds) for name, sizes in CALLS for kernel_set in sets]
     rows += [step_row(kernel_set, rounds) for kernel_set in sets]
-    headings = ["nanoseconds", "kernels", "work itself", "checked at each call", "over", "bound", "over"]
+    headings = ["nanoseconds", "kernels", "work itself", "checked at each call", "over", "bound", "over", "", "over"]
     print("\n" + output.table(headings, [cells(row) for row in rows]))
     print(f"\nan empty call: {empty['Python']:.0f} ns of a Python function, {empty['ctypes']:.0f} ns of a native one")
     print(timing.LEGEND)

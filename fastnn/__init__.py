@@ -51,6 +51,7 @@ _HOME = {
     "Polynomial": "schedules",
     "Precision": "metrics",
     "Predictor": "predictor",
+    "Prefetch": "prefetch",
     "ProgressBar": "callbacks",
     "RAdam": "optimizers",
     "RMSProp": "optimizers",
@@ -107,6 +108,7 @@ if TYPE_CHECKING:
         TwoPoint,
     )
     from .predictor import Predictor
+    from .prefetch import Prefetch
     from .preprocessing import Centerer, Chain, MinMaxScaler, RobustScaler, Standardizer, Whitener, load_preprocessing
     from .range_test import lr_range_test
     from .schedules import (

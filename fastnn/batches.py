@@ -44,6 +44,16 @@ def are_batches(data: Any) -> bool:
     return callable(data) or (isinstance(data, Iterable) and not hasattr(data, "__array__"))
 
 
+def epochs_of(given: Any) -> Callable[[int], Iterator[Any]]:
+    """What opens the batches of an epoch, counted from 0: of a function, which is told the number if it cannot be
+    called without, or of an iterable."""
+    if not callable(given):
+        return lambda epoch: iter(given)
+    if _takes_argument(given):
+        return lambda epoch: iter(given(epoch))
+    return lambda epoch: iter(given())
+
+
 class Batches:
     """Batches as a user gives them.
 
@@ -60,7 +70,7 @@ class Batches:
         self.given, self.name, self.steps = given, name, steps
         self.begins_anew = callable(given) or iter(given) is not given
         self._model, self._loss, self._allow_nonfinite = model, loss, allow_nonfinite
-        self._takes_epoch = callable(given) and _takes_argument(given)
+        self._epochs = epochs_of(given) if self.begins_anew else None
         self._first, self._drawn = first, 0  # by an iterator that goes on
         self._ready: dict[int, Iterator[Batch]] = {}
 
@@ -107,14 +117,13 @@ class Batches:
                 iterator.close()
 
     def _open(self, epoch: int) -> Iterator[Any]:
-        if callable(self.given):
-            return iter(self.given(epoch) if self._takes_epoch else self.given())
-        iterator = iter(self.given)
-        if not self.begins_anew:
-            # In a resumed training a new iterator passes by what the one before has given.
-            for _ in range((epoch - self._first) * (self.steps or 0) - self._drawn):
-                next(iterator, None)
-                self._drawn += 1
+        if self._epochs is not None:
+            return self._epochs(epoch)
+        iterator: Iterator[Any] = iter(self.given)
+        # In a resumed training a new iterator passes by what the one before has given.
+        for _ in range((epoch - self._first) * (self.steps or 0) - self._drawn):
+            next(iterator, None)
+            self._drawn += 1
         return iterator
 
     def _batch(self, item: Any, name: str) -> Batch:

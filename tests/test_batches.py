@@ -3,6 +3,7 @@
 import functools
 import io
 import itertools
+import threading
 
 import numpy as np
 import pytest
@@ -386,6 +387,84 @@ def test_too_few_batches_are_an_error_in_their_epoch():
         fit(classifier(), iter(cut()), steps_per_epoch=4)
     with pytest.raises(ValueError, match="X: gave no batch for epoch 2"):
         fit(classifier(), lambda epoch: cut()[7 * epoch :])
+
+
+# Made ahead.
+
+
+def threads_of_ours():
+    return [thread for thread in threading.enumerate() if thread.name == "fastnn.Prefetch"]
+
+
+@pytest.mark.parametrize("form", [name for name in FORMS if name != ENDLESS])
+@pytest.mark.parametrize("ahead", [1, 16])
+def test_batches_made_ahead_train_to_the_same_bits(form, ahead):
+    model, twin = classifier(), classifier()
+    history = fit(model, fnn.Prefetch(FORMS[form](), ahead), validation_data=fnn.Prefetch(cut(30)))
+    other = fit(twin, FORMS[form](), validation_data=cut(30))
+    assert bits(model) == bits(twin)
+    assert numbers(history) == numbers(other)
+    assert not threads_of_ours()
+
+
+def test_no_more_batches_are_made_ahead_than_may_wait():
+    made, makers = [], set()
+
+    def counted():
+        for batch in cut(2):
+            made.append(None)
+            makers.add(threading.get_ident())
+            yield batch
+
+    for taken, _ in enumerate(fnn.Prefetch(counted, ahead=3)(0)):
+        assert len(made) - taken <= 3 + 2  # those that wait, the one in hand, the one that waits for a place
+    assert len(made) == 51
+    assert makers
+    assert threading.get_ident() not in makers
+
+
+def test_batches_made_ahead_are_told_the_epoch_and_closed_when_left():
+    told, closed = [], []
+
+    def endless(epoch):
+        told.append(epoch)
+        try:
+            while True:
+                yield cut()[0]
+        finally:
+            closed.append(epoch)
+
+    model, twin = classifier(), classifier()
+    fit(model, fnn.Prefetch(endless, ahead=2), steps_per_epoch=4, initial_epoch=5)
+    fit(twin, endless, steps_per_epoch=4, initial_epoch=5)
+    assert bits(model) == bits(twin)
+    assert told == closed == [5, 6, 7] * 2
+    assert not threads_of_ours()
+
+
+def test_errors_in_the_thread_come_through_after_the_steps_before_them():
+    def failing():
+        yield from cut()[:4]
+        raise OSError("the file is gone")
+
+    model, twin = classifier(), classifier()
+    with pytest.raises(OSError, match="the file is gone"):
+        fit(model, fnn.Prefetch(failing))
+    fit(twin, cut()[:4], epochs=1)
+    assert bits(model) == bits(twin)
+
+    def never():
+        raise OSError("no such folder")
+
+    with pytest.raises(OSError, match="no such folder"):
+        fit(model, fnn.Prefetch(never))
+    assert not threads_of_ours()
+
+
+@pytest.mark.parametrize(("batches", "ahead"), [(X, 1), (iter(cut()), 1), (3, 1), (cut, 0), (cut, 1.5)])
+def test_only_what_begins_anew_is_made_ahead(batches, ahead):
+    with pytest.raises((ValueError, TypeError), match="Prefetch"):
+        fnn.Prefetch(batches, ahead)
 
 
 # Checkpoints.

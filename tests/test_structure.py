@@ -22,7 +22,7 @@ FLOORS = [
     {"activations", "initializers", "layers", "losses", "optimizers", "schedules", "metrics", "history", "callbacks"}
     | {"data", "preprocessing", "tables", "encoding", "plots", "storage", "landscapes"},
     {"steps", "bound", "search", "trainer", "predictor", "ops", "gradcheck", "scoring"},
-    {"batches", "checkpoints", "loop", "model", "range_test", "sources", "training"},
+    {"batches", "checkpoints", "loop", "model", "prefetch", "range_test", "sources", "training"},
     {"cli"},
     {"__main__"},
 ]
