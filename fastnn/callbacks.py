@@ -1,8 +1,9 @@
 """What may happen between epochs: early stopping, a progress bar, functions of the user's.
 
 A callback is an object with any of the methods of `Callback`, or a plain function, which is called at the end of each
-epoch. All get the same `Context`. Weights may be changed from here (`context.model.set_weights`), the rate of the
-next epoch is the schedule's.
+epoch. All get the same `Context`. Weights may be changed from here (`context.model.set_weights`; where the optimizer
+keeps an average of the weights, the model has that between epochs, and training goes on from the weights), the rate of
+the next epoch is the schedule's.
 """
 
 from __future__ import annotations

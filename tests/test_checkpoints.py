@@ -75,6 +75,10 @@ def resumed(path, make=a_model, at=3, epochs=7, **settings):
 SCENARIOS = {
     "adam": {},
     "momentum": {"optimizer": fnn.SGD(0.01, momentum=0.9)},
+    "average, groups, clipping": {
+        "optimizer": fnn.AdamW(0.02, ema_decay=0.9, clip_global_norm=0.5, groups=fnn.Group.without_decay()),
+        "validation_split": 0.2,
+    },
     "rmsprop, full batch": {"optimizer": "rmsprop", "batch_size": 90},
     "adagrad, in order": {"optimizer": "adagrad", "shuffle": False},
     "a rate for each epoch": {"schedule": fnn.StepDecay(0.5, 2), "optimizer": fnn.SGD(0.05, momentum=0.5)},
@@ -177,6 +181,7 @@ def every_look(path):
     [
         {},
         {"schedule": fnn.Exponential(0.95).per_step(), "optimizer": fnn.SGD(0.02, momentum=0.9)},
+        {"optimizer": fnn.Adam(ema_decay=0.8), "validation_split": 0.2},
         {"schedule": fnn.ReduceOnPlateau(0.5, patience=0, threshold=0.5).per_step(), "validation_split": 0.2},
     ],
 )

@@ -328,6 +328,64 @@ def test_the_loss_is_remembered():
     model.fit(X, Y, epochs=1, progress=False)
 
 
+# The average of the weights.
+
+
+@pytest.mark.parametrize("batch_size", [16, 101])
+def test_the_average_of_the_weights_is_scored_and_left_in_the_model(batch_size):
+    model, twin = classifier(), classifier()
+    optimizer = fnn.Adam(0.01, ema_decay=0.9)
+    seen = []
+    history = fit(
+        model, epochs=3, batch_size=batch_size, optimizer=optimizer, validation_data=(X, Y), shuffle=False,
+        callbacks=lambda context: seen.append(context.model.get_weights()),
+    )  # fmt: skip
+    trainer = fnn.Trainer(twin, "cross_entropy", optimizer, batch_size=batch_size)
+    for epoch in range(3):
+        if batch_size == 101:
+            trainer.run(X, Y, steps=1)
+        else:
+            trainer.run(X, Y, np.arange(101))
+        trainer.swap_average()
+        for one, other in zip(seen[epoch], twin.get_weights(), strict=True):
+            np.testing.assert_array_equal(one, other)
+        assert history["val_loss"][epoch] == twin.evaluate(X, Y, loss="cross_entropy")["loss"]
+        if epoch < 2:
+            trainer.swap_average()
+    assert same_weights(model, twin)
+
+
+def test_ctrl_c_leaves_the_average_too(monkeypatch, capsys):
+    from fastnn import loop
+
+    monkeypatch.setattr(loop, "PIECE_WORK", 0)
+    monkeypatch.setattr(loop, "PIECE_SECONDS", 0)
+
+    def interrupt(context):
+        if context.steps_done == 5:
+            raise KeyboardInterrupt
+
+    model, twin = classifier(), classifier()
+    optimizer = fnn.SGD(0.1, ema_decay=0.5)
+    fit(model, optimizer=optimizer, batch_size=16, shuffle=False, callbacks=LambdaCallback(on_progress=interrupt))
+    trainer = fnn.Trainer(twin, "cross_entropy", optimizer, batch_size=16)
+    trainer.run(X, Y, np.arange(80))
+    trainer.swap_average()
+    assert same_weights(model, twin)
+
+
+def test_a_diverging_training_goes_back_to_the_average():
+    def explode(lr0, epoch):
+        return 0.01 if epoch < 2 else 1e200
+
+    model, twin = regressor(), regressor()
+    optimizer = fnn.SGD(ema_decay=0.5)
+    with pytest.raises(fnn.NonFiniteLoss, match="the end of epoch 2"):
+        fit(model, epochs=5, batch_size=10, optimizer=optimizer, schedule=explode)
+    fit(twin, epochs=2, batch_size=10, optimizer=optimizer)
+    assert same_weights(model, twin)
+
+
 # Losses that are not finite.
 
 
