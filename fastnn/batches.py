@@ -130,9 +130,8 @@ class Batches:
         if not isinstance(item, (tuple, list)) or len(item) != 2:
             raise TypeError(f"{name} is {type(item).__name__}, expected a pair (X, y)")
         X, y = checks.numeric(item[0], f"{name}: X"), checks.numeric(item[1], f"{name}: y")
-        width = self._model.inputs
-        if X.ndim != 2 or X.shape[1] != width or len(X) == 0:
-            raise ValueError(f"{name}: X has shape {X.shape}, expected (rows, {width}), at least one row")
+        if X.ndim == 0 or len(X) == 0:
+            raise ValueError(f"{name}: X has shape {X.shape}, expected at least one row")
         if y.ndim == 0 or len(y) != len(X):
             raise ValueError(f"{name}: y has shape {y.shape}, expected {len(X)} rows as in X")
         return Batch(X, y, name)

@@ -273,9 +273,10 @@ NAN = np.where(np.arange(96).reshape(16, 6) == 13, np.nan, X[:16])
     [
         (3, TypeError, "is int, expected a pair"),
         ((X[:3],), TypeError, "is tuple, expected a pair"),
-        ((X[:3, :5], Y[:3]), ValueError, r"X has shape \(3, 5\), expected \(rows, 6\)"),
-        ((X[0], Y[0]), ValueError, r"X has shape \(6,\)"),
-        ((X[:0], Y[:0]), ValueError, r"X has shape \(0, 6\), .* at least one row"),
+        ((X[:3, :5], Y[:3]), ValueError, r"X: has shape \(3, 5\), expected \(rows, 6\)"),
+        ((X[0], Y[:6]), ValueError, r"X: has shape \(6,\)"),
+        ((1.0, Y[:6]), ValueError, r"X has shape \(\), expected at least one row"),
+        ((X[:0], Y[:0]), ValueError, r"X has shape \(0, 6\), expected at least one row"),
         ((X[:3], Y[:2]), ValueError, r"y has shape \(2,\), expected 3 rows"),
         ((X[:3], 1), ValueError, r"y has shape \(\)"),
         ((X[:3], Y[:3] + 2), ValueError, "y: row . is ., expected labels from 0 to 2"),
