@@ -72,6 +72,10 @@ class Checkpoint(Callback):
         folder = Path(os.path.realpath(self.path)).parent
         if not folder.is_dir():
             raise FileNotFoundError(f"Checkpoint(path={self.path!r}): the folder {folder} does not exist")
+        if not context.trainer.resumable:
+            raise ValueError(
+                f"Checkpoint: a training by {context.trainer.optimizer} cannot be resumed, see Trainer.state"
+            )
         self._written = self.clock()
 
     def on_progress(self, context: Context) -> None:

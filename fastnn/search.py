@@ -47,8 +47,9 @@ class SearchBound(Bound):
         trainer.abandon_step()
         optimizer, parameters = trainer.optimizer, trainer.model.parameters
         if isinstance(optimizer, LBFGS):
-            if steps.passes == 1 and steps.rows[0] != self.rows:
-                raise ValueError(f"{optimizer}: takes all rows in each step; batch_size must be at least {self.rows}")
+            rows = len(self._full)
+            if steps.passes == 1 and steps.rows[0] != rows:
+                raise ValueError(f"{optimizer}: takes all rows in each step; batch_size must be at least {rows}")
             return self._iterations.next()
         if steps.batch is None:
             program.gathered = None  # passes fetch their own rows into the first batch
@@ -95,7 +96,8 @@ class SearchBound(Bound):
         entries = self._trainer.model.parameters.entries[:2]
         if [(entry.layer, entry.kind) for entry in entries] != [(0, "weight"), (0, "bias")]:
             raise ValueError(f"{optimizer}: the first layer must be Dense with a bias")
-        mean, deviation = self._X.mean(axis=0, dtype=np.float64), self._X.std(axis=0, dtype=np.float64)
+        X = self._X if self._taken is None else self._X[self._taken]
+        mean, deviation = X.mean(axis=0, dtype=np.float64), X.std(axis=0, dtype=np.float64)
         deviation = np.where(deviation > 0, deviation, 1.0)[:, None]
         inputs, units = entries[0].shape
 

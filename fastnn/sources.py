@@ -170,6 +170,9 @@ class ArraySource(_InOrder):
             return self._bound.run_full(1)  # at the trainer's rate, which is that of the step
         return self._bound.run(self._rows(), rates)
 
+    def close(self) -> None:
+        del self._bound  # with the thread of an optimizer that has one
+
 
 class ConvertedSource(_InOrder):
     """Arrays in a file whose numbers are of another dtype than the model's, or do not lie row after row: rows are

@@ -15,7 +15,7 @@ from .kernels import backends
 from .layers import Layer
 from .losses import Loss, get_loss
 from .optimizers import Optimizer, get_optimizer
-from .optimizers.search import Search
+from .optimizers.search import LBFGS, Search
 from .plan.arena import Parameters, aligned_zeros, fill_entries, padded_matrix
 from .plan.compiler import compile_training, tile_rows
 from .plan.plan import Plan
@@ -151,12 +151,20 @@ class Trainer:
         weights, average = self._arenas["parameters"], self._arenas["average"]
         weights[...], average[...] = average.copy(), weights.copy()
 
+    @property
+    def resumable(self) -> bool:
+        """Whether `state` has all that the next step depends on."""
+        return not isinstance(self.optimizer, LBFGS)
+
     def state(self) -> dict[str, Any]:
         """Copies of what steps have left here beside the model's own numbers: "step_count", "lr" and "arrays", those
         that the optimizer keeps, by name and by the name of the model's array that each belongs to. `restore` takes it.
 
         Arrays have the logical shapes of `model.parameters.entries`, so that they fit on machines with other vectors.
+        ValueError for LBFGS, whose memory is SciPy's.
         """
+        if not self.resumable:
+            raise ValueError(f"state(): {self.optimizer} keeps its memory in SciPy, from where it cannot be fetched")
         views = self.model.parameters.views
         arrays = {
             name: {entry.name: entry.value.copy() for entry in views(arena)} for name, arena in self._kept_arenas()

@@ -12,6 +12,7 @@ from fastnn.callbacks import CallbackLike, CallbacksLike, ProgressBar, get_hooks
 from fastnn.history import History
 from fastnn.loop import Loop
 from fastnn.metrics import MetricsLike
+from fastnn.optimizers.search import LBFGS
 from fastnn.schedules import ScheduleLike, get_schedule
 from fastnn.sources import ArraySource, BlockShuffle, ConvertedSource, Order, Source, get_shuffle
 from fastnn.trainer import Trainer
@@ -102,6 +103,8 @@ def fit(
         trainer = trainer_of(min(batch_size, len(taken)))
         make = ArraySource if checks.is_ready(X, model.dtype) else ConvertedSource
         source = make(trainer, X, targets, order)
+    if not isinstance(source, ArraySource):
+        _refuse_search(trainer.optimizer)
     # Plans are made here, so that neither the first epoch's time nor Ctrl-C in it has to do with that.
     if validation is not None:
         validation.rehearse()
@@ -188,6 +191,12 @@ def _batches(
             "returns an iterator, or steps_per_epoch, with which it goes on from epoch to epoch"
         )
     return batches
+
+
+def _refuse_search(optimizer: Any) -> None:
+    """Optimizers that look at all rows at once cannot be given them some at a time."""
+    if isinstance(optimizer, LBFGS) or getattr(optimizer, "standardises", False):
+        raise ValueError(f"fit(optimizer={optimizer}): needs all rows as arrays of the model's dtype")
 
 
 def _split(rows: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -313,6 +313,16 @@ def test_numbers_for_other_losses():
     assert bits(model) == bits(twin)
 
 
+def test_optimizers_that_look_at_all_rows_are_refused():
+    for optimizer in (fnn.LBFGS(), fnn.ARS(version=2)):
+        with pytest.raises(ValueError, match="needs all rows as arrays"):
+            fit(fnn.Sequential([fnn.Dense(3)], inputs=6), cut(), optimizer=optimizer)
+    model, twin = (fnn.Sequential([fnn.Dense(3)], inputs=6) for _ in range(2))
+    fit(model, cut(), optimizer=fnn.ARS())
+    fit(twin, X, Y, optimizer=fnn.ARS(), batch_size=16, shuffle=False)
+    assert bits(model) == bits(twin)
+
+
 def test_an_error_of_the_iterator_comes_through_after_the_steps_before_it():
     def failing():
         yield from cut()[:4]

@@ -108,7 +108,21 @@ def test_a_resumed_training_has_the_bits_of_an_unbroken_one(settings, dtype, tmp
     assert numbers(history) == numbers(whole)
 
 
-@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
+RESUMABLE = sorted(name for name, kind in OPTIMIZERS.items() if kind is not fnn.LBFGS)
+
+
+def test_a_training_by_lbfgs_is_refused_before_it_begins(tmp_path):
+    pytest.importorskip("scipy")
+    model = a_model()
+    before = bits(model)
+    with pytest.raises(ValueError, match=r"Checkpoint: a training by LBFGS.* cannot be resumed"):
+        fit(model, optimizer=fnn.LBFGS(), batch_size=90, callbacks=fnn.Checkpoint(tmp_path / "a"))
+    assert bits(model) == before
+    with pytest.raises(ValueError, match="keeps its memory in SciPy"):
+        fnn.Trainer(model, "mse", fnn.LBFGS()).state()
+
+
+@pytest.mark.parametrize("optimizer", RESUMABLE)
 def test_every_optimizer_goes_on(optimizer, tmp_path):
     unbroken = a_model(CLASSES)
     fit(unbroken, epochs=4, optimizer=optimizer)
@@ -543,7 +557,7 @@ def test_checkpoints_belong_into_a_training():
         context.checkpoint("a")
 
 
-@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
+@pytest.mark.parametrize("optimizer", RESUMABLE)
 def test_a_trainer_goes_on_from_its_state(optimizer):
     one, other = a_model(), a_model()
     first, second = (fnn.Trainer(model, "mse", optimizer, batch_size=16) for model in (one, other))

@@ -328,6 +328,20 @@ def test_the_loss_is_remembered():
     model.fit(X, Y, epochs=1, progress=False)
 
 
+# Optimizers that look at all rows.
+
+
+@pytest.mark.parametrize("optimizer", [fnn.LBFGS(), fnn.ARS(version=2)])
+def test_rows_held_out_are_not_looked_at(optimizer):
+    """Nor by the mean and deviation of all rows."""
+    pytest.importorskip("scipy")
+    train, _ = split_rows(101, 0.2, seed=0)
+    model, twin = classifier(), classifier()
+    fit(model, validation_split=0.2, batch_size=1000, optimizer=optimizer)
+    fit(twin, X[train], Y[train], batch_size=1000, optimizer=optimizer)
+    assert same_weights(model, twin)
+
+
 # The average of the weights.
 
 

@@ -127,8 +127,17 @@ def test_lbfgs_in_fit_is_scipys_bit_for_bit() -> None:
     assert losses[-1] < 0.6 * loss_at(flat(network()), np.arange(60))
 
 
+def threads_when_others_have_ended() -> int:
+    """How many threads there are, when those whose data are gone have ended."""
+    gc.collect()
+    for thread in threading.enumerate():
+        if thread.name == "fastnn-lbfgs":
+            thread.join(5)
+    return threading.active_count()
+
+
 def test_lbfgs_stays_where_it_has_converged_and_leaves_no_thread() -> None:
-    before = threading.active_count()
+    before = threads_when_others_have_ended()
     model = fnn.Sequential([fnn.Dense(1)], inputs=2, dtype="float64")
     data = np.random.default_rng(0).standard_normal((30, 2))
     trainer = fnn.Trainer(model, "mse", fnn.LBFGS(), batch_size=30)
@@ -142,11 +151,7 @@ def test_lbfgs_stays_where_it_has_converged_and_leaves_no_thread() -> None:
     half = fnn.Trainer(network(), "mse", fnn.LBFGS(), batch_size=60).bind(X, Y)
     half.run_full(2)  # its thread waits for a third
     del half, bound
-    gc.collect()
-    for thread in threading.enumerate():
-        if thread.name == "fastnn-lbfgs":
-            thread.join(5)
-    assert threading.active_count() == before
+    assert threads_when_others_have_ended() == before
 
 
 def test_lbfgs_raises_what_its_loss_raises_where_the_step_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
