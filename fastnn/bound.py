@@ -14,6 +14,7 @@ import numpy as np
 
 from . import checks
 from .losses import Loss
+from .losses.base import reciprocal
 from .plan.prepared import UNWRITTEN, stepper
 from .plan.program import Program
 from .plan.runner import Column, Passes, PerPass, Window
@@ -53,10 +54,13 @@ class NonFiniteLoss(ArithmeticError):
 
 
 class Bound:
-    """One data set, bound to a trainer: `rows` rows that have passed all checks."""
+    """One data set, bound to a trainer: `rows` rows that have passed all checks.
 
-    def __init__(self, trainer: "Trainer", loss: Loss, X: Array, y: Array) -> None:
-        self._trainer, self._loss, self._X, self._y = trainer, loss, X, y
+    weights   (rows,) of the model's dtype, what each row counts in the loss; None: all alike
+    """
+
+    def __init__(self, trainer: "Trainer", loss: Loss, X: Array, y: Array, weights: Array | None = None) -> None:
+        self._trainer, self._loss, self._X, self._y, self.weights = trainer, loss.form(y), X, y, weights
         self.rows = len(X)
         self._token = object()  # what a program remembers its tiles by, rather than by this and its data
         self._all_rows = np.arange(self.rows, dtype=np.int64)
@@ -67,9 +71,9 @@ class Bound:
         order   int64 (steps, batch_size) row numbers, or (rows,), which is cut into batches, the last one smaller
         rates   (steps,) learning rates, finite and at least 0; None: the trainer's `lr` for all, which stays as it is
         """
-        program = self._trainer.program(self._trainer.batch_size)
+        program = self._program(self._trainer.batch_size)
         steps = self._mini_batches(program, order)
-        return self._run(program, steps, rates=None if rates is None else _checked_rates(rates, len(steps.starts)))
+        return self._run(program, steps, rates=None if rates is None else checked_rates(rates, len(steps.starts)))
 
     def steps(self, order: Any) -> Iterator[float]:
         """Trains on rows in this order, one step whenever the next loss is asked for, and gives the loss of each.
@@ -80,7 +84,7 @@ class Bound:
         the loop. A step takes what it finds, so that all steps together are those of `run(order)`, bit for bit. A loss
         that is not finite raises NonFiniteLoss in place of being given. `order` is copied.
         """
-        program = self._trainer.program(self._trainer.batch_size)
+        program = self._program(self._trainer.batch_size)
         return self._step_by_step(program, self._mini_batches(program, order, copy=True))
 
     def run_full(self, steps: int) -> Array:
@@ -93,7 +97,7 @@ class Bound:
         starts, rows = self._tiles()
         tiles = len(starts)
         kept = self._keep_batches(tiles)
-        program = self._trainer.program(int(rows[0]), batches=tiles if kept else 1, parts=self._parts(tiles))
+        program = self._program(int(rows[0]), batches=tiles if kept else 1, parts=self._parts(tiles))
         if kept:
             self._gather(program, starts, rows)
         if steps == 0:
@@ -106,11 +110,31 @@ class Bound:
         """The loss over all rows, with the dropout masks of the first step; the trainer then has its gradient."""
         starts, rows = self._tiles()
         parts = self._parts(len(starts))
-        program = self._trainer.program(int(rows[0]), parts=parts)
-        step = full_batch(program, (starts, rows), parts, ("gather", "reduce"), kept=False)
+        program = self._program(int(rows[0]), parts=parts)
+        step = full_batch(program, (starts, rows), parts, ("gather", "penalty"), kept=False)
         return float(self._run(program, step, training=False)[0])
 
+    def prepare(self) -> None:
+        """Makes the plan of mini-batches, which the first run would make."""
+        self._program(self._trainer.batch_size)
+
+    def shares(self, order: Array) -> Array:
+        """The weight of each batch of a flat order, as a share of that of all its rows: what the mean of the losses of
+        an epoch goes by."""
+        size, rows = self._trainer.batch_size, len(order)
+        starts = np.arange(0, rows, size)
+        if self.weights is None:
+            mass = np.minimum(size, rows - starts).astype(np.float64)
+        else:
+            mass = np.add.reduceat(self.weights[order].astype(np.float64), starts)
+        return mass * reciprocal(mass.sum())
+
     # Passes.
+
+    def _program(self, rows: int, batches: int = 1, parts: int = 0) -> Program:
+        """The trainer's for this kind of targets, with weights or without."""
+        weighted = self.weights is not None
+        return self._trainer.program(rows, batches=batches, parts=parts, form=self._loss, weighted=weighted)
 
     def _mini_batches(self, program: Program, order: Any, copy: bool = False) -> Steps:
         """A pass for each batch of an order."""
@@ -168,7 +192,7 @@ class Bound:
         self._trainer.abandon_step()  # steps that go on afterwards overwrite the first batch
         for first in range(0, len(starts), _GATHERED_AT_ONCE):
             own = slice(first, first + _GATHERED_AT_ONCE)
-            given: dict[str, Column] = {"X": self._X, "y": self._y, "order": Window(self._all_rows, starts[own])}
+            given = {**self._data(), "order": Window(self._all_rows, starts[own])}
             calls = repeated(program.calls("gather", "gather"), len(rows[own]))
             program.runner.run(Passes(calls, rows[own], given, batch=np.arange(len(starts))[own]))
         program.gathered = self._token
@@ -226,10 +250,10 @@ class Bound:
         step, place = divmod(index, steps.passes)
         start = trainer.step_count if training else 0
         given: dict[str, Column] = {
-            "X": self._X, "y": self._y,
+            **self._data(),
             "order": Window(steps.order, steps.starts[own]),
             "loss": Window(losses, index, 1),
-            "scale": self._scale(rows, steps.passes),
+            "scale": self._scale(rows, steps.passes) if self.weights is None else self._weighted_scale(steps, own),
             "accumulate": 0 if steps.accumulate is None else PerPass(steps.accumulate[own]),
             **trainer.dropout_keys(start + step - step[0], place),
         }  # fmt: skip
@@ -242,6 +266,22 @@ class Bound:
         own_or_none = (None if column is None else column[own] for column in (steps.batch, steps.part, steps.marks))
         return Passes(steps.calls[own], rows, given, *own_or_none)
 
+    def _data(self) -> dict[str, Column]:
+        """What batches are gathered from."""
+        data: dict[str, Column] = {"X": self._X, "y": self._y}
+        return data if self.weights is None else {**data, "w": self.weights}
+
+    def _weighted_scale(self, steps: Steps, own: slice) -> Column:
+        """The same where rows have weights: 1 / (sum of the weights, as many terms a row as there are), 0 for 0."""
+        assert self.weights is not None
+        outputs = self._trainer.model.parameters.outputs
+        if steps.passes > 1 or steps.batch is not None:  # each step is on all rows
+            return float(reciprocal(self._loss.terms(self.weights.sum(dtype=np.float64), outputs)))
+        starts, last = steps.starts[own], own.stop - 1
+        rows = steps.order[starts[0] : steps.starts[last] + steps.rows[last]]
+        mass = np.add.reduceat(self.weights[rows].astype(np.float64), starts - starts[0])
+        return PerPass(reciprocal(self._loss.terms(mass, outputs)))
+
     def _scale(self, rows: Array, passes: int) -> Column:
         """1 / (terms of the mean) for each pass: over all rows where a step has several passes, else over its own."""
         outputs = self._trainer.model.parameters.outputs
@@ -252,7 +292,8 @@ class Bound:
         return PerPass(1.0 / self._loss.terms(rows, outputs))
 
 
-def _checked_rates(rates: Any, steps: int) -> Array:
+def checked_rates(rates: Any, steps: int) -> Array:
+    """Learning rates, one for each of so many steps."""
     found = checks.numeric(rates, "run(rates)").astype(np.float64)
     if found.shape != (steps,):
         raise ValueError(f"run(rates): has shape {found.shape}, expected one for each of {steps} steps")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnn import checks
-from fastnn.losses import Loss
+from fastnn.losses import CustomLoss, Loss
+from fastnn.losses.weights import sample_weights, weights_of_rows
 from fastnn.metrics import Metric, MetricsLike, get_metrics, refuse_other_tasks
 
 if TYPE_CHECKING:
@@ -43,21 +44,25 @@ class Scorer:
     targets: np.ndarray
     loss: Loss
     metrics: Mapping[str, Metric]
+    weights: np.ndarray | None = None
+    """Of the rows, in the loss; metrics count all rows alike."""
 
     def __call__(self) -> dict[str, float]:
         """The loss under "loss", then each metric under its name."""
         outputs = predict_rows(self.predictor, self.X, self.parameters)
         # Outputs that overflowed give a loss of NaN or infinity, which says it all.
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            scores = {"loss": float(self.loss.value(outputs, self.targets))}
+            scores = {"loss": float(self.loss.value(outputs, self.targets, self.weights))}
             for name, metric in self.metrics.items():
-                scores[name] = _score(name, metric(outputs, self.targets))
+                own = self.loss.scored(outputs, self.targets) if hasattr(metric, "tasks") else (outputs, self.targets)
+                scores[name] = _score(name, metric(*own))
         return scores
 
     def rehearse(self) -> None:
         """Score some rows, so that metrics that do not fit the data fail before training, and the plan is made."""
         rows = slice(min(len(self.X), 4096))
-        replace(self, X=self.X[rows], targets=self.targets[rows])()
+        weights = None if self.weights is None else self.weights[rows]
+        replace(self, X=self.X[rows], targets=self.targets[rows], weights=weights)()
 
 
 def _score(name: str, value: Any) -> float:
@@ -85,11 +90,25 @@ def scorer(
     backend: str,
     allow_nonfinite: bool,
     names: tuple[str, str] = ("X", "y"),
+    by_class: np.ndarray | None = None,
+    sample_weight: ArrayLike | None = None,
 ) -> Scorer:
-    """Check data and targets (called `names` in errors) and make them ready for scoring."""
+    """Check data and targets (called `names` in errors) and make them ready for scoring.
+
+    by_class, sample_weight   weights of the classes, and of the rows
+    """
     X = checks.features(X, model.inputs, model.dtype, name=names[0], allow_nonfinite=allow_nonfinite)
     targets = check_targets(model, loss, y, X, names, allow_nonfinite)
-    return Scorer(model.predictor(backend), model.count, X, targets, loss, metrics)
+    by_row = None if sample_weight is None else row_weights(model, loss, sample_weight, len(X))
+    weights = weights_of_rows(by_class, by_row, loss, targets, model.outputs, model.dtype)
+    return Scorer(model.predictor(backend), model.count, X, targets, loss, metrics, weights)
+
+
+def row_weights(model: Sequential, loss: Loss, weights: ArrayLike, rows: int) -> np.ndarray:
+    """Weights of rows, checked, in the model's dtype."""
+    if isinstance(loss, CustomLoss):
+        loss.refuse_weights(weights)
+    return sample_weights(weights, rows, model.dtype)
 
 
 def check_targets(

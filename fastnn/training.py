@@ -18,6 +18,8 @@ from fastnn import checks, randomness, scoring
 from fastnn.bound import Bound, NonFiniteLoss
 from fastnn.callbacks import CallbackLike, CallbacksLike, Context, ProgressBar, get_hooks
 from fastnn.history import History
+from fastnn.losses import CustomLoss
+from fastnn.losses.weights import class_weights, weights_of_rows
 from fastnn.metrics import MetricsLike
 from fastnn.schedules import Schedule, ScheduleLike, get_schedule
 from fastnn.trainer import Trainer
@@ -44,8 +46,10 @@ def fit(
     optimizer: Any,
     epochs: int,
     batch_size: int,
-    validation_data: tuple[ArrayLike, ArrayLike] | None,
+    validation_data: tuple[ArrayLike, ...] | None,
     validation_split: float,
+    class_weight: Any,
+    sample_weight: ArrayLike | None,
     schedule: ScheduleLike | None,
     metrics: MetricsLike | None,
     callbacks: CallbacksLike,
@@ -73,25 +77,32 @@ def fit(
 
     X = checks.features(X, model.inputs, model.dtype, allow_nonfinite=allow_nonfinite)
     targets = scoring.check_targets(model, loss, y, X, ("X", "y"), allow_nonfinite)
-    rows, held, names = _held_out(X, targets, validation_data, split, model.seed)
+    by_row = None if sample_weight is None else scoring.row_weights(model, loss, sample_weight, len(X))
+    rows, held, names = _held_out(X, targets, by_row, validation_data, split, model.seed)
+    by_class = _class_weights(class_weight, loss, targets[rows], model.outputs)
     validation = None
     if held is not None:
         options = {"loss": loss, "metrics": functions, "backend": backend, "allow_nonfinite": allow_nonfinite}
-        validation = scoring.scorer(model, *held, names=names, **options)
+        held, held_weights = held[:2], held[2] if len(held) == 3 else None
+        validation = scoring.scorer(model, *held, names=names, by_class=by_class, sample_weight=held_weights, **options)
+    weights = weights_of_rows(by_class, by_row, loss, targets, model.outputs, model.dtype)
+    if weights is not None and not weights[rows].any():
+        raise ValueError("fit: the weights of all rows to train on are 0")
     full = batch_size >= len(rows)
     if full and len(rows) < len(X):
         # A full batch is taken in one piece, without gathering rows.
-        X, targets, rows = X[rows], targets[rows], np.arange(len(rows))
+        X, targets, weights = X[rows], targets[rows], None if weights is None else weights[rows]
+        rows = np.arange(len(rows))
     batch_size = min(batch_size, len(rows))
     trainer = Trainer(model, loss, optimizer, batch_size, threads, backend, precision)
     # Plans are made here, so that neither the first epoch's time nor Ctrl-C in it has to do with that.
     if validation is not None:
         validation.rehearse()
-    bound = trainer.bind(X, targets, allow_nonfinite=True)  # it was looked for above
+    bound = trainer.bind(X, targets, allow_nonfinite=True, sample_weight=weights)  # it was looked for above
     if full:
         bound.run_full(0)
     else:
-        trainer.program(batch_size)
+        bound.prepare()
     loop = Loop(
         model,
         trainer,
@@ -110,17 +121,28 @@ def fit(
 
 
 def _held_out(
-    X: np.ndarray, targets: np.ndarray, validation_data: tuple[ArrayLike, ArrayLike] | None, split: float, seed: int
-) -> tuple[np.ndarray, tuple[ArrayLike, ArrayLike] | None, tuple[str, str]]:
-    """The rows of X to train on, the data to validate on if there is any, and what errors call it."""
+    X: np.ndarray, targets: np.ndarray, weights: np.ndarray | None, validation_data: tuple[ArrayLike, ...] | None,
+    split: float, seed: int,
+) -> tuple[np.ndarray, tuple[Any, ...] | None, tuple[str, str]]:  # fmt: skip
+    """The rows of X to train on, the data to validate on if there is any, with weights or without, and what errors call
+    it."""
     if validation_data is not None:
         if split:
             raise ValueError(f"fit(validation_split={split}): give this or validation_data, not both")
-        return np.arange(len(X)), _pair(validation_data), ("validation_data[0]", "validation_data[1]")
+        return np.arange(len(X)), _validation(validation_data), ("validation_data[0]", "validation_data[1]")
     if not split:
         return np.arange(len(X)), None, ("X", "y")
     rows, held = _split(len(X), split, seed)
-    return rows, (X[held], targets[held]), ("X", "y")
+    return rows, (X[held], targets[held], *([] if weights is None else [weights[held]])), ("X", "y")
+
+
+def _class_weights(weights: Any, loss: Any, targets: np.ndarray, outputs: int) -> np.ndarray | None:
+    """(classes,) float64, or None; refused by a loss that has none."""
+    if weights is None:
+        return None
+    if isinstance(loss, CustomLoss):
+        loss.refuse_weights(weights)
+    return class_weights(weights, loss, targets, outputs)
 
 
 def _split(rows: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -145,10 +167,12 @@ def _several(callbacks: CallbacksLike) -> tuple[CallbackLike, ...]:
     return tuple(callbacks) if isinstance(callbacks, Iterable) else (callbacks,)
 
 
-def _pair(validation_data: Any) -> tuple[Any, Any]:
-    if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
-        raise TypeError(f"fit(validation_data={type(validation_data).__name__}): expected a pair (X, y)")
-    return validation_data[0], validation_data[1]
+def _validation(validation_data: Any) -> tuple[Any, ...]:
+    if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
+        raise TypeError(
+            f"fit(validation_data={type(validation_data).__name__}): expected a pair (X, y), or (X, y, sample_weight)"
+        )
+    return tuple(validation_data)
 
 
 class Order:
@@ -298,7 +322,8 @@ class Loop:
                     self._call("on_progress")
         self._show_average(True)
         self._keep(steps)
-        return float((losses * self.share).sum())
+        share = self.share if self.bound.weights is None else self.bound.shares(order)
+        return float((losses * share).sum())
 
     def _show_average(self, shown: bool) -> None:
         """Gives the model the average of its weights, or takes it back before training goes on."""
