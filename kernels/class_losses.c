@@ -5,17 +5,11 @@
 /* Where a probability counts as zero: the smallest normal number of float, of which a logarithm can be taken. */
 #define TINY ((REAL)1.2e-38)
 
-KERNEL(cross_entropy)
+/* `plain` is known where this is inlined: neither weights nor smoothing, and nothing is spent on them. */
+INLINE void cross_entropy_of(Matrix dz, double *loss, Matrix z, const int32_t *labels, const REAL *weights, int64_t C,
+                             int64_t B, double scale, int64_t weighted, double label_smoothing, const int plain)
 {
-    const Matrix dz = next_matrix(&words);
-    double *loss = next_address(&words);
-    const Matrix z = next_matrix(&words);
-    const int32_t *labels = next_address(&words);
-    const REAL *weights = next_array(&words);
-    const int64_t C = next_integer(&words), B = next_integer(&words);
-    const double scale = next_scalar(&words);
-    const int64_t weighted = next_integer(&words);
-    const double label_smoothing = next_scalar(&words), even = label_smoothing / (double)C;
+    const double even = label_smoothing / (double)C;
     V total = {0};
     for (int64_t b = 0; b < B; b += LANES) {
         const VI label = widened(load_integers(labels + b)), valid = lanes_below(B - b);
@@ -27,7 +21,7 @@ KERNEL(cross_entropy)
             wanted = choose_equal(label, splat_integer((INT)c), value, wanted);
         }
         wanted = wanted - top;
-        if (label_smoothing > 0) {
+        if (!plain && label_smoothing > 0) {
             V shifted = {0};
             for (int64_t c = 0; c < C; c++) {
                 shifted += load(row_of(z, c) + b) - top;
@@ -50,7 +44,7 @@ KERNEL(cross_entropy)
             partition += e;
         }
         V term = vector_log(partition) - wanted, weight = splat((REAL)scale);
-        if (weighted) {
+        if (!plain && weighted) {
             const V given = load(weights + b);
             term *= given;
             weight = given * (REAL)scale;
@@ -61,11 +55,29 @@ KERNEL(cross_entropy)
         const V most = fmadd(weight, splat((REAL)(1 - label_smoothing)), least);
 #pragma GCC unroll 4
         for (c = 0; c < C; c++) {
-            const V hit = choose_equal(label, splat_integer((INT)c), most, least);
+            const V hit = choose_equal(label, splat_integer((INT)c), plain ? weight : most, plain ? (V){0} : least);
             store(row_of(dz, c) + b, load(row_of(dz, c) + b) * factor - hit);
         }
     }
     loss[0] = scale * (double)horizontal_sum(total);
+}
+
+KERNEL(cross_entropy)
+{
+    const Matrix dz = next_matrix(&words);
+    double *loss = next_address(&words);
+    const Matrix z = next_matrix(&words);
+    const int32_t *labels = next_address(&words);
+    const REAL *weights = next_array(&words);
+    const int64_t C = next_integer(&words), B = next_integer(&words);
+    const double scale = next_scalar(&words);
+    const int64_t weighted = next_integer(&words);
+    const double label_smoothing = next_scalar(&words);
+    if (weighted || label_smoothing > 0) {
+        cross_entropy_of(dz, loss, z, labels, weights, C, B, scale, weighted, label_smoothing, 0);
+    } else {
+        cross_entropy_of(dz, loss, z, labels, weights, C, B, scale, 0, 0, 1);
+    }
 }
 
 KERNEL(soft_cross_entropy)
