@@ -85,6 +85,21 @@ def test_every_way_to_the_weighted_loss_agrees(rows: int, backend: str) -> None:
     np.testing.assert_allclose(ways, expected, rtol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("factor", [2.0**-40, 1e-60, 1e-300, 1e60, 1e300])
+def test_only_ratios_of_weights_count(factor: float, dtype: str) -> None:
+    X, y = networks.data("cross_entropy", 40, 4, 3, dtype)
+    weights, found = np.random.default_rng(0).random(40), []
+    for given in (weights, factor * weights):
+        net = model(dtype=dtype)
+        history = net.fit(
+            X, y, loss="cross_entropy", epochs=2, batch_size=16, sample_weight=given, progress=False,
+            class_weight=[factor, 3 * factor, 2 * factor] if given is not weights else [1.0, 3.0, 2.0],
+        )  # fmt: skip
+        found.append(np.concatenate([history.columns["loss"], networks.numbers(net)]))
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-4 if dtype == "float32" else 1e-12)
+
+
 @pytest.mark.parametrize("backend", networks.BACKENDS)
 def test_each_batch_is_divided_by_its_own_weights(backend: str) -> None:
     X, y = networks.data("mse", 50, 4, 3)

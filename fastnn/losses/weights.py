@@ -10,17 +10,23 @@ from .base import Array, Loss
 
 
 def sample_weights(weights: Any, rows: int, dtype: Any, name: str = "sample_weight") -> Array:
-    """Weights as a contiguous (rows,) array of `dtype`: finite, 0 or more."""
+    """Weights as a contiguous (rows,) array of `dtype`: finite, 0 or more. Only their ratios count, see `_scaled`."""
     given = checks.numeric(weights, name)
     if given.shape not in ((rows,), (rows, 1)):
         raise ValueError(f"{name}: has shape {given.shape}, expected ({rows},), a number for each row")
-    with np.errstate(over="ignore"):
-        array = np.require(given.reshape(rows), dtype, ("C", "A"))
+    array = given.reshape(rows).astype(np.float64)
     wrong = ~(np.isfinite(array) & (array >= 0))
     if wrong.any():
         row = int(np.argmax(wrong))
         raise ValueError(f"{name}: row {row} is {given.reshape(rows)[row]}, expected finite numbers, 0 or more")
-    return array
+    return _scaled(array, dtype)
+
+
+def _scaled(weights: Array, dtype: Any) -> Array:
+    """The same times a power of two that brings the largest to 1 or a little more, so that neither they nor 1 / (their
+    sum) leave the range of float32. Such a factor changes no bit of a weighted mean."""
+    exponent = np.frexp(weights.max(initial=0.0))[1] - 1
+    return np.require(np.ldexp(weights, -exponent), dtype, ("C", "A"))
 
 
 def class_weights(weights: Any, loss: Loss, targets: Array, outputs: int) -> Array:
@@ -53,4 +59,4 @@ def weights_of_rows(
     if by_class is None:
         return by_row
     of_class = by_class[loss.classes(targets, outputs)[0]]
-    return np.require(of_class if by_row is None else of_class * by_row, dtype, ("C", "A"))
+    return _scaled(of_class if by_row is None else of_class * by_row, dtype)
