@@ -55,7 +55,8 @@ INLINE void cross_entropy_of(Matrix dz, double *loss, Matrix z, const int32_t *l
         const V most = fmadd(weight, splat((REAL)(1 - label_smoothing)), least);
 #pragma GCC unroll 4
         for (c = 0; c < C; c++) {
-            const V hit = choose_equal(label, splat_integer((INT)c), plain ? weight : most, plain ? (V){0} : least);
+            const V hit = plain ? choose(label == splat_integer((INT)c), weight, (V){0})
+                                : choose_equal(label, splat_integer((INT)c), most, least);
             store(row_of(dz, c) + b, load(row_of(dz, c) + b) * factor - hit);
         }
     }

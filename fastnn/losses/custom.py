@@ -32,7 +32,7 @@ class CustomLoss(Loss):
                random numbers
 
     `fit(loss=function)` is short for `fit(loss=CustomLoss(function))`. Each step leaves native code for Python, some
-    100 us; a full batch goes through the network in one piece. Row weights are not offered: the function may take them
+    0.2 ms; a full batch goes through the network in one piece. Row weights are not offered: the function may take them
     from a column of y. Where a model is saved its loss is left out, and `load` gives a model whose loss is None.
     """
 
