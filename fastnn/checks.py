@@ -217,9 +217,9 @@ def _finished(array: Array, dtype: Any, name: str, allow_nonfinite: bool) -> Arr
 
 
 def subclasses(base: type) -> dict[str, Any]:
-    """All classes below a base by name, so that a new layer or loss need not be entered anywhere."""
+    """All public classes below a base by name, so that a new layer or loss need not be entered anywhere."""
     found: dict[str, Any] = {}
     cls: type
     for cls in base.__subclasses__():
         found.update({cls.__name__: cls, **subclasses(cls)})
-    return found
+    return {name: cls for name, cls in found.items() if not name.startswith("_")}

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import fastnn as fnn
+from fastnn import storage
 from fastnn.losses import LOSSES, get_loss
 
 Array = np.ndarray[Any, Any]
@@ -159,6 +160,16 @@ def test_a_model_remembers_its_loss_in_its_file(name: str, tmp_path: Any) -> Non
     net.loss = {"huber": fnn.Huber(2.5), "cross_entropy": fnn.CrossEntropy(0.1)}.get(name, get_loss(name))
     net.save(tmp_path / "net")
     assert fnn.load(tmp_path / "net").loss == net.loss
+
+
+@pytest.mark.parametrize("kind", ["_SoftCrossEntropy", "_OfClasses", "CustomLoss"])
+def test_a_file_cannot_ask_for_what_is_no_loss_for_files(kind: str, tmp_path: Any) -> None:
+    net, path = model(2), tmp_path / "net"
+    net.save(path)
+    contents = storage.read(path)
+    storage.write(path, contents.tensors, contents.model | {"loss": {"type": kind, "function": "print"}})
+    with pytest.raises(fnn.ModelFileError, match=f"unknown loss '{kind}'|function must take"):
+        fnn.load(path)
 
 
 # What metrics see.
