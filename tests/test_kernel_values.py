@@ -135,6 +135,30 @@ def test_nan_among_the_outputs_reaches_the_loss(name: str, backend: str, dtype: 
 
 @both
 @all_dtypes
+@pytest.mark.parametrize("operand", ["mean", "log_var"])
+def test_nan_among_means_or_variances_reaches_the_loss(operand: str, backend: str, dtype: str) -> None:
+    for place in ((0, 0), (1, 20)):
+        arguments = cases.arguments("gaussian", {"C": 2, "B": 21}, dtype)
+        arguments[operand][place] = NAN
+        ops.gaussian(**arguments, backend=backend)
+        assert np.isnan(arguments["loss"][0]), place
+        assert np.isnan(arguments["dlog_var"][place])
+
+
+@both
+@all_dtypes
+@pytest.mark.parametrize("name", ["mse", "mae", "huber", "log_cosh", "quantile", "poisson", "hinge", "squared_hinge"])
+def test_an_infinite_output_has_an_infinite_loss_and_no_gradient_of_nan(name: str, backend: str, dtype: str) -> None:
+    arguments = cases.arguments(name, {"C": 1, "B": 21}, dtype)
+    arguments["targets"][0, 20] = -1.0
+    arguments["z"][0, 20] = INF
+    getattr(ops, name)(**arguments, backend=backend)
+    assert arguments["loss"][0] == INF
+    assert not np.isnan(arguments["dz"]).any()
+
+
+@both
+@all_dtypes
 @pytest.mark.parametrize("name", cases.UPDATES)
 def test_zero_gradient_at_the_first_step_moves_nothing(name: str, backend: str, dtype: str) -> None:
     arguments = cases.first_step(name, cases.arguments(name, {"N": 37}, dtype))

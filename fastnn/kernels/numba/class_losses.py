@@ -44,11 +44,16 @@ def cross_entropy(dz, loss, z, labels, weights, C, B, scale, weighted, label_smo
         total = total + select(valid, term, 0.0)
         weight = select(valid, weight, 0.0)
         factor = weight / partition
-        least = weight * even
-        most = fma(weight, 1.0 - label_smoothing, least)
-        for c in range(C):
-            hit = select(label == c, most, least)
-            store(dz.data, c * dz.stride0 + b, load(dz.data, c * dz.stride0 + b) * factor - hit)
+        if label_smoothing > 0.0:
+            least = weight * even
+            most = fma(weight, 1.0 - label_smoothing, least)
+            for c in range(C):
+                hit = select(label == c, most, least)
+                store(dz.data, c * dz.stride0 + b, load(dz.data, c * dz.stride0 + b) * factor - hit)
+        else:
+            for c in range(C):
+                hit = select(label == c, weight, 0.0)
+                store(dz.data, c * dz.stride0 + b, load(dz.data, c * dz.stride0 + b) * factor - hit)
     loss[0] = scale * horizontal_sum(total)
 
 
