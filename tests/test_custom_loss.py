@@ -84,6 +84,16 @@ def test_fit_with_a_function_has_the_history_of_the_loss_that_it_computes(batch_
     )
 
 
+def test_optimizers_clip_and_average_as_with_the_loss_that_it_computes() -> None:
+    X, y = networks.data("mse", 60, 4, 3)
+    optimizer, found = fnn.Adam(lr=0.01, clip_norm=0.2, ema_decay=0.9), []
+    for loss in ("mse", squares):
+        net = model()
+        history = net.fit(X, y, loss=loss, optimizer=optimizer, epochs=3, batch_size=16, progress=False)
+        found.append(np.concatenate([history.columns["loss"], networks.numbers(net)]))
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-8)
+
+
 def test_penalties_of_layers_are_part_of_the_loss() -> None:
     X, y = networks.data("mse", 40, 4, 3)
     found = []

@@ -202,6 +202,14 @@ def test_accuracy_of_rankings_is_the_share_of_pairs_in_the_right_order() -> None
     assert net.evaluate(scores, [1, -1, -1], loss="margin_ranking")["accuracy"] == 2 / 3
 
 
+def test_metrics_of_yes_or_no_see_targets_of_minus_one_as_no() -> None:
+    net = fnn.Sequential([fnn.Dense(1, bias=False)], inputs=1, dtype="float64")
+    net.set_weights([np.ones((1, 1))])
+    scores = np.array([[2.0], [1.0], [-1.0], [-3.0]])
+    found = net.evaluate(scores, [1, -1, 1, -1], ("accuracy", "precision", "recall"), loss="hinge")
+    assert (found["accuracy"], found["precision"], found["recall"]) == (0.5, 0.5, 0.5)
+
+
 # Pairs for one scorer.
 
 
