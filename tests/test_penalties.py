@@ -120,6 +120,22 @@ def test_steps_one_by_one_are_those_of_run_with_penalties_too() -> None:
     assert networks.numbers(one).tobytes() == networks.numbers(other).tobytes()
 
 
+@pytest.mark.parametrize("rows", [30, 1300])
+@pytest.mark.parametrize("optimizer", [fnn.TwoPoint(), fnn.ARS(), fnn.LBFGS()], ids=lambda item: type(item).__name__)
+def test_optimizers_that_search_see_penalties(optimizer: Any, rows: int) -> None:
+    X, y = networks.data("mse", rows, 4, 3)
+    net = model()
+    start = fnn.MSE().value(fnn.Trainer(net.copy(), None).forward(X), y) + penalties(net)
+    if not isinstance(optimizer, fnn.LBFGS):
+        losses = fnn.Trainer(net, "mse", optimizer, batch_size=rows).run(X, y, steps=1)
+        np.testing.assert_allclose(losses[0], start, rtol=1e-12)
+        return
+    trainer = fnn.Trainer(net, "mse", optimizer, batch_size=rows)
+    last = trainer.run(X, y, steps=5)[-1]
+    np.testing.assert_allclose(last, fnn.Trainer(net, "mse").value_and_grad(theta(net), X, y)[0], rtol=1e-9)
+    assert last < start
+
+
 def test_l2_is_half_of_weight_decay() -> None:
     """A step of SGD shrinks each weight by 2 lr l2 of it, beside the step of the loss."""
     X, y = networks.data("mse", 16, 4, 3)

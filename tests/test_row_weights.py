@@ -130,6 +130,17 @@ def test_a_batch_whose_weights_are_zero_has_loss_zero_and_moves_nothing(loss: st
     assert networks.numbers(trainer.model).tobytes() == before.tobytes()
 
 
+@pytest.mark.parametrize("rows", [40, 1300])
+def test_optimizers_that_search_weigh_rows(rows: int) -> None:
+    X, y = networks.data("cross_entropy", rows, 4, 3)
+    times, found = np.arange(rows) % 3, []
+    again = np.repeat(np.arange(rows), times)
+    for data, weights in (((X, y), times), ((X[again], y[again]), None)):
+        trainer = fnn.Trainer(model(), "cross_entropy", fnn.LBFGS(), batch_size=2 * rows)
+        found.append(trainer.run(*data, steps=4, sample_weight=weights))
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-6)
+
+
 @built_only
 def test_c_and_numba_trainings_with_weights_write_the_same_bits_on_any_number_of_threads() -> None:
     X, y = networks.data("cross_entropy", 1300, 4, 3)
