@@ -3,8 +3,9 @@
     model.fit(loader, loss="cross_entropy", epochs=10)                        # a list of batches, a DataLoader
     model.fit(read_shards, loss="mse", epochs=10, steps_per_epoch=1000)       # a function that returns an iterator
 
-A batch is a pair (X, y) of arrays, or of what NumPy can make arrays of. Each is one step of its own size. They are
-drawn some MB ahead and go to native code together, so that a step costs little more than its batch took to make.
+A batch is (X, y) or (X, y, sample_weight), arrays or what NumPy can make arrays of. Each is one step of its own size.
+They are drawn some MB ahead and go to native code together, so that a step costs little more than its batch took to
+make.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fastnn import checks, scoring
+from fastnn.losses import CustomLoss
+from fastnn.losses.base import reciprocal
+from fastnn.losses.weights import class_weights, weights_of_rows
 
 if TYPE_CHECKING:
     from fastnn.losses import Loss
@@ -31,11 +35,30 @@ Array = np.ndarray[Any, Any]
 GATHER_BYTES, GATHER_SECONDS = 2**22, 0.05
 
 
-class Batch(NamedTuple):
-    """Rows and their targets, not yet converted, and what errors call them."""
+class Ready(NamedTuple):
+    """Rows, targets and weights as native code takes them.
+
+    factor   a power of two: weights, of which only the ratios count within a batch, times this are those that were
+             given, which count between batches
+    """
 
     X: Array
     y: Array
+    weights: Array | None
+    factor: float = 1.0
+
+    @property
+    def given_weights(self) -> Array | None:
+        """(rows,) float64, or None."""
+        return None if self.weights is None else self.weights.astype(np.float64) * self.factor
+
+
+class Batch(NamedTuple):
+    """Rows, their targets and weights (float64), not yet converted, and what errors call them."""
+
+    X: Array
+    y: Array
+    weights: Array | None
     name: str
 
 
@@ -61,17 +84,24 @@ class Batches:
             0; an iterable that begins anew each time, such as a list; or an iterator, which goes on from epoch to epoch
     steps   batches of an epoch, None: all there are
     first   the number of the training's first epoch, with which an iterator begins
+    class_weight   as `fit` takes it, but for "balanced"
     """
 
     def __init__(
         self, given: Any, name: str, model: Sequential, loss: Loss, allow_nonfinite: bool, steps: int | None = None,
-        first: int = 0,
+        first: int = 0, class_weight: Any = None,
     ) -> None:  # fmt: skip
         self.given, self.name, self.steps = given, name, steps
         self.begins_anew = callable(given) or iter(given) is not given
         self._model, self._loss, self._allow_nonfinite = model, loss, allow_nonfinite
         self._epochs = epochs_of(given) if self.begins_anew else None
         self._first, self._drawn = first, 0  # by an iterator that goes on
+        if isinstance(class_weight, str):
+            raise ValueError(
+                f"fit(class_weight={class_weight!r}): needs all targets; give batches a weight for each class"
+            )
+        self._class_weight = class_weight
+        self.by_class: Array | None = None
         self._ready: dict[int, Iterator[Batch]] = {}
 
     @property
@@ -127,32 +157,72 @@ class Batches:
         return iterator
 
     def _batch(self, item: Any, name: str) -> Batch:
-        if not isinstance(item, (tuple, list)) or len(item) != 2:
-            raise TypeError(f"{name} is {type(item).__name__}, expected a pair (X, y)")
-        X, y = checks.numeric(item[0], f"{name}: X"), checks.numeric(item[1], f"{name}: y")
+        if not isinstance(item, (tuple, list)) or len(item) not in (2, 3):
+            raise TypeError(f"{name} is {type(item).__name__}, expected (X, y) or (X, y, sample_weight)")
+        X = checks.numeric(item[0], f"{name}: X")
+        y = checks.numeric(item[1], f"{name}: y") if self._loss.native else np.asarray(item[1])
         if X.ndim == 0 or len(X) == 0:
             raise ValueError(f"{name}: X has shape {X.shape}, expected at least one row")
         if y.ndim == 0 or len(y) != len(X):
             raise ValueError(f"{name}: y has shape {y.shape}, expected {len(X)} rows as in X")
-        return Batch(X, y, name)
+        weights = None
+        if len(item) == 3 and item[2] is not None:
+            scaled = scoring.row_weights(self._model, self._loss, item[2], len(X), f"{name}: sample_weight")
+            weights = scaled.astype(np.float64) * _factor(np.asarray(item[2]), scaled)
+        return Batch(X, y, weights, name)
 
-    def checked(self, batches: Sequence[Batch]) -> tuple[Array, Array]:
-        """Rows and targets of several batches, one after the other, as native code takes them."""
+    def checked(self, batches: Sequence[Batch]) -> Ready:
+        """Rows, targets and weights of several batches, one after the other, as native code takes them."""
         if len(batches) > 1:
             try:
                 X, y = (np.concatenate(parts) for parts in zip(*((b.X, b.y) for b in batches), strict=True))
-                return self._converted(Batch(X, y, self.name))
+                return self._converted(Batch(X, y, self._together(batches), self.name))
             except (ValueError, TypeError):
                 pass  # one by one they are fine, or the one that is not is named
-        pairs = [self._converted(batch) for batch in batches]
-        if len(pairs) == 1:
-            return pairs[0]
-        return np.concatenate([X for X, _ in pairs]), np.concatenate([y for _, y in pairs])
+        found = [self._converted(batch) for batch in batches]
+        if len(found) == 1:
+            return found[0]
+        X, y = (np.concatenate(parts) for parts in zip(*((ready.X, ready.y) for ready in found), strict=True))
+        return self._weighted(X, y, self._together(batches))
 
-    def _converted(self, batch: Batch) -> tuple[Array, Array]:
+    def _together(self, batches: Sequence[Batch]) -> Array | None:
+        """The weights of several batches; rows of those without any weigh 1."""
+        if all(batch.weights is None for batch in batches):
+            return None
+        return np.concatenate([np.ones(len(batch.X)) if batch.weights is None else batch.weights for batch in batches])
+
+    def _converted(self, batch: Batch) -> Ready:
         model, name = self._model, batch.name
         X = checks.features(batch.X, model.inputs, model.dtype, f"{name}: X", self._allow_nonfinite)
-        return X, self._loss.check_targets(batch.y, model.outputs, model.dtype, f"{name}: y", self._allow_nonfinite)
+        y = self._loss.check_targets(batch.y, model.outputs, model.dtype, f"{name}: y", self._allow_nonfinite)
+        return self._weighted(X, y, batch.weights)
+
+    def _weighted(self, X: Array, y: Array, given: Array | None) -> Ready:
+        """Checked rows with weights, which are those given times those of the classes."""
+        model, loss = self._model, self._loss
+        if self._class_weight is not None and self.by_class is None:
+            if isinstance(loss, CustomLoss):
+                loss.refuse_weights(self._class_weight)
+            self.by_class = class_weights(self._class_weight, loss, y, model.outputs)
+        by_row = None if given is None else scoring.row_weights(model, loss, given, len(X))
+        weights = weights_of_rows(self.by_class, by_row, loss, y, model.outputs, model.dtype)
+        if weights is None:
+            return Ready(X, y, None)
+        product = np.ones(len(X)) if given is None else given
+        if self.by_class is not None:
+            product = product * self.by_class[loss.classes(y, model.outputs)[0]]
+        return Ready(X, y, weights, _factor(product, weights))
+
+
+def _ones_or(ready: Ready) -> Array:
+    weights = ready.given_weights
+    return np.ones(len(ready.y)) if weights is None else weights
+
+
+def _factor(given: Array, scaled: Array) -> float:
+    """The power of two by which weights were divided, and rounded then."""
+    largest = float(scaled.max())
+    return 1.0 if largest == 0.0 else float(2.0 ** np.round(np.log2(float(given.max()) / largest)))
 
 
 class BatchSource:
@@ -162,11 +232,12 @@ class BatchSource:
         self._trainer, self._batches = trainer, batches
         self._iterator: Iterator[Batch] = iter(())
         self._fetched: list[Batch] = []
-        self._data: tuple[Array, Array]
+        self._data: Ready
         self._sizes: list[int] = []  # rows of the steps of this epoch
+        self._masses: list[float] = []  # the sums of their weights
         self._error: Exception | None = None
         self._epoch = 0
-        trainer.program(trainer.batch_size)
+        self._weighted = False
 
     @property
     def steps(self) -> int | None:
@@ -174,7 +245,9 @@ class BatchSource:
 
     def begin(self, epoch: int, done: int) -> None:
         self._iterator, self._epoch, self._error = self._batches.of(epoch), epoch, None
-        self._sizes = [len(batch.X) for batch in itertools.islice(self._iterator, done)]
+        self._sizes, self._masses = [], []
+        for batch in itertools.islice(self._iterator, done):
+            self._count([batch], self._batches.checked([batch]))
         if len(self._sizes) < done:
             raise ValueError(
                 f"{self._batches.name}: gave {len(self._sizes)} batches in epoch {epoch + 1}, where the checkpoint has "
@@ -222,15 +295,27 @@ class BatchSource:
             self._data = self._batches.checked(self._fetched)
 
     def run(self, rates: Array | None) -> Array:
-        sizes = [len(batch.X) for batch in self._fetched]
-        self._sizes += sizes
-        return self._trainer.bound(*self._data).run_batches(np.array(sizes), rates)
+        sizes = self._count(self._fetched, self._data)
+        return self._trainer.bound(*self._data[:3]).run_batches(sizes, rates)
+
+    def _count(self, batches: Sequence[Batch], ready: Ready) -> Array:
+        """The rows of some batches, which are entered into the epoch's books with their weights."""
+        weights = ready.given_weights
+        sizes = np.array([len(batch.X) for batch in batches])
+        self._sizes += sizes.tolist()
+        if weights is None:
+            self._masses += sizes.tolist()
+        else:
+            self._weighted = True
+            self._masses += np.add.reduceat(weights, np.cumsum(sizes) - sizes).tolist()
+        return sizes
 
     def rows_of(self, steps: int) -> int:
         return sum(self._sizes[:steps])
 
     def share(self) -> Array:
-        return np.array(self._sizes) / sum(self._sizes)
+        masses = np.array(self._masses, np.float64)
+        return masses * reciprocal(masses.sum()) if self._weighted else masses / masses.sum()
 
     def close(self) -> None:
         self._iterator = iter(())
@@ -260,12 +345,15 @@ class BatchScorer:
     def _score(self, batches: Iterable[Batch]) -> dict[str, float]:
         found = []
         for batch in batches:
-            X, targets = self._batches.checked([batch])
-            found.append((scoring.predict_rows(self._predictor, X, self._parameters), targets))
+            ready = self._batches.checked([batch])
+            found.append(ready._replace(X=scoring.predict_rows(self._predictor, ready.X, self._parameters)))
         if not found:
             raise ValueError(f"{self._batches.name}: gave no batch")
-        outputs, every_target = (np.concatenate(parts) for parts in zip(*found, strict=True))
-        return scoring.scores(outputs, every_target, self._loss, self.metrics)
+        outputs, targets = (np.concatenate(parts) for parts in zip(*((r.X, r.y) for r in found), strict=True))
+        weights = None
+        if any(ready.weights is not None for ready in found):
+            weights = np.concatenate([_ones_or(ready) for ready in found])
+        return scoring.scores(outputs, targets, weights, self._loss, self.metrics)
 
 
 def _takes_argument(function: Callable[..., Any]) -> bool:

@@ -16,6 +16,7 @@ import numpy as np
 
 from . import checks
 from .losses import Loss
+from .losses.base import reciprocal
 from .plan.prepared import UNWRITTEN, stepper
 from .plan.program import Program
 from .plan.runner import Column, Passes, PerPass, Window
@@ -57,11 +58,15 @@ class NonFiniteLoss(ArithmeticError):
 class Bound:
     """One data set, bound to a trainer: `rows` rows that have passed all checks.
 
-    taken   int64 row numbers: those that a full batch takes; None: all
+    weights   (rows,) of the model's dtype, what each row counts in the loss; None: all alike
+    taken     int64 row numbers: those that a full batch takes; None: all
     """
 
-    def __init__(self, trainer: "Trainer", loss: Loss, X: Array, y: Array, taken: Array | None = None) -> None:
-        self._trainer, self._loss, self._X, self._y = trainer, loss, X, y
+    def __init__(
+        self, trainer: "Trainer", loss: Loss, X: Array, y: Array, weights: Array | None = None,
+        taken: Array | None = None,
+    ) -> None:  # fmt: skip
+        self._trainer, self._loss, self._X, self._y, self.weights = trainer, loss.form(y), X, y, weights
         self.rows = len(X)
         self._token = object()  # what a program remembers its tiles by, rather than by this and its data
         self._taken = taken
@@ -77,9 +82,9 @@ class Bound:
         order   int64 (steps, batch_size) row numbers, or (rows,), which is cut into batches, the last one smaller
         rates   (steps,) learning rates, finite and at least 0; None: the trainer's `lr` for all, which stays as it is
         """
-        program = self._trainer.program(self._trainer.batch_size)
+        program = self._program(self._trainer.batch_size)
         steps = self._mini_batches(program, order)
-        return self._run(program, steps, rates=None if rates is None else _checked_rates(rates, len(steps.starts)))
+        return self._run(program, steps, rates=None if rates is None else checked_rates(rates, len(steps.starts)))
 
     def run_batches(self, sizes: Any, rates: Any = None) -> Array:
         """Trains on the rows as they come, in batches of any sizes, and returns the loss of each, (steps,) float64.
@@ -90,21 +95,16 @@ class Bound:
         Batches larger than the trainer's batch_size take the plan for twice as many rows, for four times as many, and
         so on: which one depends on the batch alone.
         """
-        rows = checks.numeric(sizes, "run_batches(sizes)")
-        if rows.ndim != 1 or rows.dtype.kind not in "iu" or len(rows) == 0 or rows.min() < 1 or rows.sum() > self.rows:
-            raise ValueError(
-                f"run_batches(sizes={sizes!r}): expected whole numbers from 1, of {self.rows} rows together"
-            )
-        rows = rows.astype(np.int64)
+        rows = self._checked_sizes(sizes)
         if rates is not None:
-            rates = _checked_rates(rates, len(rows))
+            rates = checked_rates(rates, len(rows))
         trainer, ends = self._trainer, np.cumsum(rows)
         order = np.arange(ends[-1])
         doublings = np.ceil(np.log2(np.maximum(rows / trainer.batch_size, 1.0))).astype(np.int64)
         begins = [0, *(np.flatnonzero(np.diff(doublings)) + 1), len(rows)]
         losses = np.empty(len(rows))
         for first, last in itertools.pairwise(begins):
-            program, own = trainer.program(trainer.batch_size << int(doublings[first])), slice(first, last)
+            program, own = self._program(trainer.batch_size << int(doublings[first])), slice(first, last)
             calls = repeated(program.calls("gather", "update"), last - first)
             steps = Steps(order, calls, (ends - rows)[own], rows[own])
             try:
@@ -112,6 +112,14 @@ class Bound:
             except NonFiniteLoss as error:
                 raise NonFiniteLoss(first + error.step, np.append(losses[:first], error.losses)) from None
         return losses
+
+    def _checked_sizes(self, sizes: Any) -> Array:
+        rows = checks.numeric(sizes, "run_batches(sizes)")
+        if rows.ndim != 1 or rows.dtype.kind not in "iu" or len(rows) == 0 or rows.min() < 1 or rows.sum() > self.rows:
+            raise ValueError(
+                f"run_batches(sizes={sizes!r}): expected whole numbers from 1, of {self.rows} rows together"
+            )
+        return rows.astype(np.int64)
 
     def steps(self, order: Any) -> Iterator[float]:
         """Trains on rows in this order, one step whenever the next loss is asked for, and gives the loss of each.
@@ -122,7 +130,7 @@ class Bound:
         the loop. A step takes what it finds, so that all steps together are those of `run(order)`, bit for bit. A loss
         that is not finite raises NonFiniteLoss in place of being given. `order` is copied.
         """
-        program = self._trainer.program(self._trainer.batch_size)
+        program = self._program(self._trainer.batch_size)
         return self._step_by_step(program, self._mini_batches(program, order, copy=True))
 
     def run_full(self, steps: int) -> Array:
@@ -135,7 +143,7 @@ class Bound:
         starts, rows = self._tiles()
         tiles = len(starts)
         kept = self._keep_batches(tiles)
-        program = self._trainer.program(int(rows[0]), batches=tiles if kept else 1, parts=self._parts(tiles))
+        program = self._program(int(rows[0]), batches=tiles if kept else 1, parts=self._parts(tiles))
         if kept:
             self._gather(program, starts, rows)
         if steps == 0:
@@ -148,11 +156,20 @@ class Bound:
         """The loss over all rows, with the dropout masks of the first step; the trainer then has its gradient."""
         starts, rows = self._tiles()
         parts = self._parts(len(starts))
-        program = self._trainer.program(int(rows[0]), parts=parts)
-        step = full_batch(program, self._full, (starts, rows), parts, ("gather", "reduce"), kept=False)
+        program = self._program(int(rows[0]), parts=parts)
+        step = full_batch(program, self._full, (starts, rows), parts, ("gather", "penalty"), kept=False)
         return float(self._run(program, step, training=False)[0])
 
+    def prepare(self) -> None:
+        """Makes the plan of mini-batches, which the first run would make."""
+        self._program(self._trainer.batch_size)
+
     # Passes.
+
+    def _program(self, rows: int, batches: int = 1, parts: int = 0) -> Program:
+        """The trainer's for this kind of targets, with weights or without."""
+        weighted = self.weights is not None
+        return self._trainer.program(rows, batches=batches, parts=parts, form=self._loss, weighted=weighted)
 
     def _mini_batches(self, program: Program, order: Any, copy: bool = False) -> Steps:
         """A pass for each batch of an order."""
@@ -211,7 +228,7 @@ class Bound:
         self._trainer.abandon_step()  # steps that go on afterwards overwrite the first batch
         for first in range(0, len(starts), _GATHERED_AT_ONCE):
             own = slice(first, first + _GATHERED_AT_ONCE)
-            given: dict[str, Column] = {"X": self._X, "y": self._y, "order": Window(self._full, starts[own])}
+            given = {**self._data(), "order": Window(self._full, starts[own])}
             calls = repeated(program.calls("gather", "gather"), len(rows[own]))
             program.runner.run(Passes(calls, rows[own], given, batch=np.arange(len(starts))[own]))
         program.gathered = self._token
@@ -269,10 +286,10 @@ class Bound:
         step, place = divmod(index, steps.passes)
         start = trainer.step_count if training else 0
         given: dict[str, Column] = {
-            "X": self._X, "y": self._y,
+            **self._data(),
             "order": Window(steps.order, steps.starts[own]),
             "loss": Window(losses, index, 1),
-            "scale": self._scale(rows, steps.passes),
+            "scale": self._scale(rows, steps.passes) if self.weights is None else self._weighted_scale(steps, own),
             "accumulate": 0 if steps.accumulate is None else PerPass(steps.accumulate[own]),
             **trainer.dropout_keys(start + step - step[0], place),
         }  # fmt: skip
@@ -285,6 +302,22 @@ class Bound:
         own_or_none = (None if column is None else column[own] for column in (steps.batch, steps.part, steps.marks))
         return Passes(steps.calls[own], rows, given, *own_or_none)
 
+    def _data(self) -> dict[str, Column]:
+        """What batches are gathered from."""
+        data: dict[str, Column] = {"X": self._X, "y": self._y}
+        return data if self.weights is None else {**data, "w": self.weights}
+
+    def _weighted_scale(self, steps: Steps, own: slice) -> Column:
+        """The same where rows have weights: 1 / (sum of the weights, as many terms a row as there are), 0 for 0."""
+        assert self.weights is not None
+        outputs = self._trainer.model.parameters.outputs
+        if steps.passes > 1 or steps.batch is not None:  # each step is on all rows
+            return float(reciprocal(self._loss.terms(self.weights[self._full].sum(dtype=np.float64), outputs)))
+        starts, last = steps.starts[own], own.stop - 1
+        rows = steps.order[starts[0] : steps.starts[last] + steps.rows[last]]
+        mass = np.add.reduceat(self.weights[rows].astype(np.float64), starts - starts[0])
+        return PerPass(reciprocal(self._loss.terms(mass, outputs)))
+
     def _scale(self, rows: Array, passes: int) -> Column:
         """1 / (terms of the mean) for each pass: over all rows where a step has several passes, else over its own."""
         outputs = self._trainer.model.parameters.outputs
@@ -295,7 +328,8 @@ class Bound:
         return PerPass(1.0 / self._loss.terms(rows, outputs))
 
 
-def _checked_rates(rates: Any, steps: int) -> Array:
+def checked_rates(rates: Any, steps: int) -> Array:
+    """Learning rates, one for each of so many steps."""
     found = checks.numeric(rates, "run(rates)").astype(np.float64)
     if found.shape != (steps,):
         raise ValueError(f"run(rates): has shape {found.shape}, expected one for each of {steps} steps")

@@ -142,15 +142,29 @@ def is_ready(array: Array, dtype: Any) -> bool:
     return bool(array.dtype == np.dtype(dtype) and array.flags.c_contiguous and array.flags.aligned)
 
 
-def targets(y: Any, columns: int, dtype: Any, name: str = "y", allow_nonfinite: bool = False) -> Array:
-    """y as a C-contiguous (rows, columns) array of `dtype`; one axis is accepted where columns is 1."""
+def targets(
+    y: Any, columns: int, dtype: Any, name: str = "y", allow_nonfinite: bool = False, outputs: int | None = None
+) -> Array:  # fmt: skip
+    """y as a C-contiguous (rows, columns) array of `dtype`; one axis is accepted where columns is 1.
+
+    outputs   of the network, for the error; None: as many as columns
+    """
     array = numeric(y, name, f"encode two classes as 0 and 1, {_CLASS_NUMBERS}" if columns == 1 else "")
     if array.ndim == 1 and columns == 1:
         array = array[:, None]
     if array.ndim != 2 or array.shape[1] != columns:
         wanted = f"(rows, {columns})" + (" or (rows,)" if columns == 1 else "")
-        raise ValueError(f"{name}: has shape {array.shape}, expected {wanted} for a network with {columns} outputs")
+        raise ValueError(
+            f"{name}: has shape {array.shape}, expected {wanted} for a network with {outputs or columns} outputs"
+        )
     return _finished(array, dtype, name, allow_nonfinite)
+
+
+def entries(array: Array, wrong: Array, name: str, expected: str) -> None:
+    """Refuses a matrix that has wrong entries, and names the first one."""
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0]
+        raise ValueError(f"{name}: row {row}, column {column} is {array[row, column]}, expected {expected}")
 
 
 def labels(y: Any, classes: int, name: str = "y") -> Array:
@@ -248,9 +262,9 @@ def _is_mapped(array: Any) -> bool:
 
 
 def subclasses(base: type) -> dict[str, Any]:
-    """All classes below a base by name, so that a new layer or loss need not be entered anywhere."""
+    """All public classes below a base by name, so that a new layer or loss need not be entered anywhere."""
     found: dict[str, Any] = {}
     cls: type
     for cls in base.__subclasses__():
         found.update({cls.__name__: cls, **subclasses(cls)})
-    return found
+    return {name: cls for name, cls in found.items() if not name.startswith("_")}

@@ -13,6 +13,7 @@ from .trainer import Trainer
 
 if TYPE_CHECKING:
     from .layers import Layer
+    from .losses.custom import Function
     from .trainer import Model
 
 
@@ -46,10 +47,11 @@ class _Double:
 
 
 def gradcheck(
-    model: "Model", loss: str | Loss, X: Any, y: Any,
-    step: float = 1e-5, samples: int | None = None, backend: str = "auto",
+    model: "Model", loss: "str | Loss | Function", X: Any, y: Any,
+    step: float = 1e-5, samples: int | None = None, backend: str = "auto", sample_weight: Any = None,
 ) -> GradientReport:  # fmt: skip
-    """Compares the gradient of a loss with central differences, in float64 whatever the model's dtype.
+    """Compares the gradient of a loss, penalties of the layers included, with central differences, in float64 whatever
+    the model's dtype.
 
     model     left as it is: a float64 copy is checked, in training mode, with the dropout masks of the first step
     X, y      a batch; some ten rows are plenty
@@ -66,7 +68,7 @@ def gradcheck(
     double = _as_double(model)
     trainer = Trainer(double, loss, backend=backend)
     theta = double.parameters.flatten(double.parameters.arena)
-    _, gradient = trainer.value_and_grad(theta, X, y)
+    _, gradient = trainer.value_and_grad(theta, X, y, sample_weight)
     places = np.arange(len(theta))
     if samples is not None and samples < len(theta):
         places = np.linspace(0, len(theta) - 1, samples).astype(int)
@@ -76,7 +78,7 @@ def gradcheck(
         for sign in (1, -1):
             moved = theta.copy()
             moved[place] += sign * step
-            values.append(trainer.value_and_grad(moved, X, y)[0])
+            values.append(trainer.value_and_grad(moved, X, y, sample_weight)[0])
         numeric[index] = (values[0] - values[1]) / (2 * step)
     return _report(double.parameters, places, gradient[places], numeric)
 

@@ -114,6 +114,8 @@ class Sequential:
         steps_per_epoch: int | None = None,
         validation_data: Any = None,
         validation_split: float = 0.0,
+        class_weight: Any = None,
+        sample_weight: ArrayLike | None = None,
         schedule: ScheduleLike | None = None,
         metrics: MetricsLike | None = None,
         callbacks: CallbacksLike = (),
@@ -130,11 +132,13 @@ class Sequential:
 
         X                 (rows, inputs): anything NumPy can turn into numbers; used without a copy when it is a
                           C-contiguous array of the model's dtype, also one in a file (np.load(path, mmap_mode="r")),
-                          which may be larger than memory; or, without y, batches (X, y): an iterable, or a function
-                          that returns an iterator for an epoch (see docs/training.md)
-        y                 targets of the loss: labels (rows,) for "cross_entropy", numbers (rows, outputs), or (rows,)
-                          with one output, for "mse" and "bce"
-        loss              "cross_entropy", "mse", "bce" or an instance; None: that of the last fit
+                          which may be larger than memory; or, without y, batches (X, y) or (X, y, sample_weight): an
+                          iterable, or a function that returns an iterator for an epoch (see docs/training.md)
+        y                 targets of the loss: labels (rows,) for losses of classes such as "cross_entropy", numbers
+                          (rows, outputs), or (rows,) with one output, for the others, such as "mse" and "bce"
+        loss              "cross_entropy", "mse", "bce", another name of docs/methods.md, or an instance; or a function
+                          of (outputs, targets) that returns value and gradient, see CustomLoss; None: that of the last
+                          fit
         optimizer         "adam", "sgd", "rmsprop", "adagrad" or an instance such as Adam(lr=1e-3). Each call of fit
                           starts it afresh: its moments do not survive a call (a Trainer's do)
         epochs            passes over the data, at least 1
@@ -142,10 +146,16 @@ class Sequential:
                           are, or more: full batch, not shuffled, because the order does not matter then. Batches from
                           an iterator have the rows they have
         steps_per_epoch   how many batches of an iterator make an epoch; None: all that it gives
-        validation_data   (X, y) to score after each epoch, or batches of such, or
+        validation_data   (X, y), or (X, y, sample_weight), to score after each epoch, or batches of such, or
         validation_split  the share of the rows (at least 0, below 1) to set aside for that: drawn by the model's seed
                           before any shuffling, the same rows in every call, not stratified; those of
                           `fastnn.data.split_rows(rows, validation_split, seed)`
+        class_weight      what each class counts in the loss: "balanced", for classes that count alike however many rows
+                          they have (among those to train on); {class: weight}, 1 for others; or an array (classes,)
+        sample_weight     (rows,) what each row counts, finite, 0 or more; with class_weight both multiply. The loss of
+                          a batch, of an epoch and of the validation data is then a weighted mean, which divides by the
+                          sum of the weights (Keras: by the number of rows, and class weights do not reach its
+                          validation); metrics count all rows alike
         schedule          the rate over time, see fastnn.schedules: None (constant), an instance such as Cosine(100), a
                           function (lr0, epoch) or a list of rates. The history's lr is that of an epoch's last step
         metrics           scored on the validation data beside the loss, as in evaluate; None: those of the loss
@@ -184,6 +194,8 @@ class Sequential:
             steps_per_epoch=steps_per_epoch,
             validation_data=validation_data,
             validation_split=validation_split,
+            class_weight=class_weight,
+            sample_weight=sample_weight,
             schedule=schedule,
             metrics=metrics,
             callbacks=callbacks,
@@ -224,14 +236,17 @@ class Sequential:
         metrics: MetricsLike | None = None,
         *,
         loss: Any = None,
+        sample_weight: ArrayLike | None = None,
         backend: str = "auto",
         allow_nonfinite: bool = False,
     ) -> dict[str, float]:
-        """The loss and the metrics on data, as `{"loss": ..., "accuracy": ...}`, in inference mode.
+        """The loss, without penalties of layers, and the metrics on data, as `{"loss": ..., "accuracy": ...}`, in
+        inference mode.
 
         metrics   names ("accuracy", "f1", "rmse" ...), instances (TopK(3)) or functions (outputs, targets), see
                   fastnn.metrics; None: those of the loss
         loss      as in fit; None: that of the last fit, which a saved model remembers
+        sample_weight   (rows,) what each row counts in the loss, as in fit; metrics count all rows alike
         """
         from fastnn import scoring
 
@@ -239,8 +254,9 @@ class Sequential:
         allow_nonfinite = checks.flag("evaluate", "allow_nonfinite", allow_nonfinite)
         functions = scoring.metrics_of(loss, metrics)
         score = scoring.scorer(
-            self, X, y, loss=loss, metrics=functions, backend=backend, allow_nonfinite=allow_nonfinite
-        )
+            self, X, y, loss=loss, metrics=functions, backend=backend, allow_nonfinite=allow_nonfinite,
+            sample_weight=sample_weight,
+        )  # fmt: skip
         return score()
 
     def _loss(self, owner: str, loss: Any) -> Any:
@@ -340,7 +356,7 @@ class Sequential:
             "inputs": self.inputs,
             "dtype": self.dtype.name,
             "seed": self.seed,
-            "loss": None if self.loss is None else storage.describe(self.loss),
+            "loss": storage.describe(self.loss) if self.loss is not None and self.loss.native else None,
         }
 
     def summary(self) -> str:

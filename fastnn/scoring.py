@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnn import checks
-from fastnn.losses import Loss
+from fastnn.losses import CustomLoss, Loss
+from fastnn.losses.base import reciprocal
+from fastnn.losses.weights import sample_weights, weights_of_rows
 from fastnn.metrics import Metric, MetricsLike, get_metrics, refuse_other_tasks
 
 if TYPE_CHECKING:
@@ -54,7 +56,8 @@ def predict_rows(predictor: Predictor, X: np.ndarray, parameters: int, rows: np.
 class Scorer:
     """Loss and metrics of a model on fixed data; called, it gives them at the present weights.
 
-    rows   int64: the rows of X that the targets are for; None: all
+    weights   of the rows, in the loss; metrics count all rows alike
+    rows      int64: the rows of X that targets and weights are for; None: all
     """
 
     predictor: Predictor
@@ -63,54 +66,62 @@ class Scorer:
     targets: np.ndarray
     loss: Loss
     metrics: Mapping[str, Metric]
+    weights: np.ndarray | None = None
     rows: np.ndarray | None = None
 
     @property
     def data(self) -> tuple[np.ndarray, ...]:
         """What it scores the model on, as far as checkpoints can compare it."""
-        return self.X, self.targets
+        return (self.X, self.targets) if self.weights is None else (self.X, self.targets, self.weights)
 
     def __call__(self) -> dict[str, float]:
         """The loss under "loss", then each metric under its name."""
         outputs = predict_rows(self.predictor, self.X, self.parameters, self.rows)
-        return scores(outputs, self.targets, self.loss, self.metrics)
+        return scores(outputs, self.targets, self.weights, self.loss, self.metrics)
 
     def rehearse(self) -> None:
         """Score some rows, so that metrics that do not fit the data fail before training, and the plan is made."""
         some = slice(min(len(self.targets), 4096))
         X, rows = (self.X[some], None) if self.rows is None else (self.X, self.rows[some])
-        replace(self, X=X, targets=self.targets[some], rows=rows)()
+        weights = None if self.weights is None else self.weights[some]
+        replace(self, X=X, targets=self.targets[some], weights=weights, rows=rows)()
 
     def of_rows(self, rows: np.ndarray) -> Scorer:
         """That of some of the rows, which are copied where they take little memory, else gathered anew each time."""
-        targets = self.targets[rows]
+        own = replace(self, targets=self.targets[rows], weights=None if self.weights is None else self.weights[rows])
         row_bytes = self.X.shape[1] * self.predictor.model.dtype.itemsize
         if len(rows) * row_bytes > HELD_BYTES:
-            return replace(self, targets=targets, rows=rows)
-        return replace(self, X=checks.rows_of(self.X, rows, self.predictor.model.dtype), targets=targets)
+            return replace(own, rows=rows)
+        return replace(own, X=checks.rows_of(self.X, rows, self.predictor.model.dtype))
 
 
-def scores(outputs: np.ndarray, targets: np.ndarray, loss: Loss, metrics: Mapping[str, Metric]) -> dict[str, float]:
+def scores(
+    outputs: np.ndarray, targets: np.ndarray, weights: np.ndarray | None, loss: Loss, metrics: Mapping[str, Metric]
+) -> dict[str, float]:
     """The loss under "loss", then each metric under its name."""
     # Outputs that overflowed give a loss of NaN or infinity, which says it all.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        found = {"loss": _loss(outputs, targets, loss)}
+        found = {"loss": _loss(outputs, targets, weights, loss)}
         for name, metric in metrics.items():
-            found[name] = _score(name, metric(outputs, targets))
+            own = loss.scored(outputs, targets) if hasattr(metric, "tasks") else (outputs, targets)
+            found[name] = _score(name, metric(*own))
     return found
 
 
-def _loss(outputs: np.ndarray, targets: np.ndarray, loss: Loss) -> float:
-    """The mean loss; of many rows in pieces, because it takes some fifteen times the memory of the outputs."""
-    rows, width = outputs.shape
-    if rows <= LOSS_ROWS:
-        return float(loss.value(outputs, targets))
-    total = 0.0
+def _loss(outputs: np.ndarray, targets: np.ndarray, weights: np.ndarray | None, loss: Loss) -> float:
+    """The mean loss; of many rows in pieces, because it takes some fifteen times the memory of the outputs. A function
+    of one's own need not be a mean."""
+    rows = len(outputs)
+    if rows <= LOSS_ROWS or not loss.native:
+        return float(loss.value(outputs, targets, weights))
+    total, mass = 0.0, 0.0
     for start in range(0, rows, LOSS_ROWS):
         own = slice(start, start + LOSS_ROWS)
-        terms = loss.terms(len(outputs[own]), width)
-        total += float(loss.value(outputs[own], targets[own])) * terms
-    return total / float(loss.terms(rows, width))
+        given = None if weights is None else weights[own]
+        piece = float(len(outputs[own]) if given is None else given.sum(dtype=np.float64))
+        total += float(loss.value(outputs[own], targets[own], given)) * piece
+        mass += piece
+    return float(total * reciprocal(mass))
 
 
 def _score(name: str, value: Any) -> float:
@@ -138,11 +149,27 @@ def scorer(
     backend: str,
     allow_nonfinite: bool,
     names: tuple[str, str] = ("X", "y"),
+    by_class: np.ndarray | None = None,
+    sample_weight: ArrayLike | None = None,
 ) -> Scorer:
-    """Check data and targets (called `names` in errors) and make them ready for scoring."""
+    """Check data and targets (called `names` in errors) and make them ready for scoring.
+
+    by_class, sample_weight   weights of the classes, and of the rows
+    """
     X = checks.features(X, model.inputs, model.dtype, names[0], allow_nonfinite, whole=False)
     targets = check_targets(model, loss, y, X, names, allow_nonfinite)
-    return Scorer(model.predictor(backend), model.count, X, targets, loss, metrics)
+    by_row = None if sample_weight is None else row_weights(model, loss, sample_weight, len(X))
+    weights = weights_of_rows(by_class, by_row, loss, targets, model.outputs, model.dtype)
+    return Scorer(model.predictor(backend), model.count, X, targets, loss, metrics, weights)
+
+
+def row_weights(
+    model: Sequential, loss: Loss, weights: ArrayLike, rows: int, name: str = "sample_weight"
+) -> np.ndarray:
+    """Weights of rows, checked, in the model's dtype."""
+    if isinstance(loss, CustomLoss):
+        loss.refuse_weights(weights)
+    return sample_weights(weights, rows, model.dtype, name)
 
 
 def check_targets(

@@ -69,7 +69,7 @@ class SearchBound(Bound):
             passes = self._passes(program, only_losses, own, losses, training=False)
             passes.given |= keys
             program.runner.run(passes)
-            return float(losses[own].sum())
+            return float(losses[own].sum()) + trainer.penalties(program)
 
         theta = parameters.flatten(parameters.arena).astype(np.float64)
         loss = value(theta)

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from fastnn import checks, randomness
-from fastnn.bound import NonFiniteLoss
+from fastnn.bound import Bound, NonFiniteLoss
 from fastnn.described import description
+from fastnn.losses.base import reciprocal
 
 if TYPE_CHECKING:
     from fastnn.trainer import Trainer
@@ -44,7 +45,7 @@ class Source(Protocol):
         """How many rows the first steps of this epoch had."""
 
     def share(self) -> Array:
-        """The share of the epoch's rows that each of its steps had, (steps,), when all have been made."""
+        """The share of the epoch's rows, or of their weight, that each step had, (steps,), when all have been made."""
 
     def close(self) -> None:
         """No more epochs follow, perhaps in the middle of one."""
@@ -121,7 +122,8 @@ class Order:
 class _InOrder:
     """Rows in an order that is known before an epoch begins, in the trainer's batches, the last one perhaps smaller."""
 
-    def __init__(self, trainer: Trainer, order: Order) -> None:
+    def __init__(self, trainer: Trainer, weights: Array | None, order: Order) -> None:
+        self._weights = weights  # of rows in the loss
         self.order, self.batch_size, self.rows = order, trainer.batch_size, len(order.rows)
         self.steps = -(-self.rows // self.batch_size)
         # The epoch's loss is the mean over rows: the smaller last batch counts for the rows it has.
@@ -146,7 +148,10 @@ class _InOrder:
         return min(steps * self.batch_size, self.rows)
 
     def share(self) -> Array:
-        return self._share
+        if self._weights is None:
+            return self._share
+        mass = np.add.reduceat(self._weights[self._epoch].astype(np.float64), np.arange(0, self.rows, self.batch_size))
+        return mass * reciprocal(mass.sum())
 
     def close(self) -> None:
         """Nothing is open."""
@@ -155,15 +160,15 @@ class _InOrder:
 class ArraySource(_InOrder):
     """Arrays as native code takes them. A batch of all rows is gathered once."""
 
-    def __init__(self, trainer: Trainer, X: Array, targets: Array, order: Order) -> None:
-        super().__init__(trainer, order)
+    def __init__(self, trainer: Trainer, X: Array, targets: Array, weights: Array | None, order: Order) -> None:
+        super().__init__(trainer, weights, order)
         self._full = self.steps == 1
-        self._bound = trainer.bound(X, targets, taken=order.rows if self.rows < len(X) else None)
+        self._bound = trainer.bound(X, targets, weights, taken=order.rows if self.rows < len(X) else None)
         # Plans are made here, so that neither the first epoch's time nor Ctrl-C in it has to do with that.
         if self._full:
             self._bound.run_full(0)
         else:
-            trainer.program(self.batch_size)
+            self._bound.prepare()
 
     def run(self, rates: Array | None) -> Array:
         if self._full:
@@ -178,8 +183,8 @@ class ConvertedSource(_InOrder):
     """Arrays in a file whose numbers are of another dtype than the model's, or do not lie row after row: rows are
     converted when they are used, some batches at a time, to the same bits as if all had been."""
 
-    def __init__(self, trainer: Trainer, X: Array, targets: Array, order: Order) -> None:
-        super().__init__(trainer, order)
+    def __init__(self, trainer: Trainer, X: Array, targets: Array, weights: Array | None, order: Order) -> None:
+        super().__init__(trainer, weights, order)
         if self.steps == 1:
             raise ValueError(
                 f"fit(batch_size={self.batch_size}): X, {X.dtype} in a file, would have to be converted to "
@@ -188,17 +193,22 @@ class ConvertedSource(_InOrder):
         self._trainer, self._X, self._targets = trainer, X, targets
         row_bytes = X.shape[1] * trainer.model.dtype.itemsize
         self._at_once = max(1, _AT_ONCE_BYTES // (row_bytes * self.batch_size)) * self.batch_size
-        trainer.program(self.batch_size)
+        self._bind(np.arange(1)).prepare()
+
+    def _bind(self, rows: Array) -> Bound:
+        weights = None if self._weights is None else self._weights[rows]
+        return self._trainer.bound(
+            checks.rows_of(self._X, rows, self._trainer.model.dtype), self._targets[rows], weights
+        )
 
     def run(self, rates: Array | None) -> Array:
-        rows, dtype = self._rows(), self._trainer.model.dtype
+        rows = self._rows()
         losses = np.empty(0)
         for first in range(0, len(rows), self._at_once):
             own, done = rows[first : first + self._at_once], len(losses)
             steps = -(-len(own) // self.batch_size)
-            bound = self._trainer.bound(checks.rows_of(self._X, own, dtype), self._targets[own])
             try:
-                found = bound.run(np.arange(len(own)), None if rates is None else rates[done : done + steps])
+                found = self._bind(own).run(np.arange(len(own)), None if rates is None else rates[done : done + steps])
             except NonFiniteLoss as error:
                 raise NonFiniteLoss(done + error.step, np.append(losses, error.losses)) from None
             losses = np.append(losses, found)

@@ -11,9 +11,12 @@ import numpy as np
 
 from . import checks
 from .bound import Bound, NonFiniteLoss, per_step
+from .custom_loss import CustomBound
 from .kernels import backends
 from .layers import Layer
-from .losses import Loss, get_loss
+from .losses import CustomLoss, Loss, get_loss
+from .losses.custom import Function
+from .losses.weights import sample_weights
 from .optimizers import Optimizer, get_optimizer
 from .optimizers.search import LBFGS, Search
 from .plan.arena import Parameters, aligned_zeros, fill_entries, padded_matrix
@@ -57,7 +60,9 @@ class Trainer:
     """Trains a model's parameters in place.
 
     model        a Sequential, or anything with layers, inputs, dtype, parameters and seed
-    loss         "cross_entropy", "mse", "bce" or an instance; None if gradients of the outputs come from outside
+    loss         a name of docs/methods.md such as "cross_entropy", "mse" or "bce", an instance, or a function of
+                 (outputs, targets) that returns value and gradient (`CustomLoss`); None if gradients of the outputs
+                 come from outside
     optimizer    "sgd", "adam", "rmsprop", "adagrad" or an instance; None: Adam()
     batch_size   rows of a step
     threads      how many share the work of one model; more than 1 needs the C library, whose pool they come from, and
@@ -71,7 +76,7 @@ class Trainer:
     """
 
     def __init__(
-        self, model: Model, loss: str | Loss | None = None, optimizer: str | Optimizer | None = None,
+        self, model: Model, loss: "str | Loss | Function | None" = None, optimizer: str | Optimizer | None = None,
         batch_size: int = 32, threads: int = 1, backend: str = "auto",
         precision: str | None = None,
     ) -> None:  # fmt: skip
@@ -84,7 +89,8 @@ class Trainer:
         backends.check_threads(self.threads, self.backend)
         self.precision = backends.check_precision(precision, str(model.dtype), self.backend)
         self.progress = Progress(self.optimizer.lr)
-        self._programs: dict[tuple[bool, int, int, int], Program] = {}
+        self._programs: dict[tuple[Loss | None, bool, int, int, int], Program] = {}
+        self._penalties = np.zeros(1)  # of the last backward()
         self._forward: _Forward | None = None  # what backward() may use, once
         self._differentiated: Program | None = None  # whose gradients step() may use, once
         parameters = model.parameters
@@ -191,11 +197,14 @@ class Trainer:
 
     # Training.
 
-    def bind(self, X: Any, y: Any, allow_nonfinite: bool = False) -> Bound:
+    def bind(self, X: Any, y: Any, allow_nonfinite: bool = False, sample_weight: Any = None) -> Bound:
         """Checks and converts data once; the result runs steps on it.
 
         X   (rows, inputs)
         y   what the loss takes: integer labels (rows,), or targets (rows, outputs)
+        sample_weight   (rows,), finite, 0 or more: the loss is then a weighted mean, a sum over the batch divided by
+                        the sum of its weights (as PyTorch's class weights; Keras divides by the number of rows). A
+                        batch whose weights are all 0 has loss and gradient 0, penalties of layers apart
 
         Arrays that need no conversion are not copied. Bind again after changing them: a full batch is fetched once.
         """
@@ -206,18 +215,27 @@ class Trainer:
         data = checks.features(X, parameters.inputs, dtype, allow_nonfinite=allow_nonfinite)
         targets = self.loss.check_targets(y, parameters.outputs, dtype, "y", allow_nonfinite)
         checks.same_rows(data, targets)
-        return self.bound(data, targets)
+        if isinstance(self.loss, CustomLoss):
+            self.loss.refuse_weights(sample_weight)
+        weights = None if sample_weight is None else sample_weights(sample_weight, len(data), dtype)
+        return self.bound(data, targets, weights)
 
-    def bound(self, X: Array, targets: Array, taken: Array | None = None) -> Bound:
+    def bound(self, X: Array, targets: Array, weights: Array | None = None, taken: Array | None = None) -> Bound:
         """The same for data that has passed all checks, in the form that they gave it.
 
         taken   int64 row numbers: those that a full batch takes; None: all
         """
         assert self.loss is not None
+        if isinstance(self.loss, CustomLoss):
+            if isinstance(self.optimizer, Search):
+                raise ValueError(f"{self.optimizer}: searches with losses of the library, not with one of your own")
+            return CustomBound(self, self.loss, X, targets, taken)
         kind = SearchBound if isinstance(self.optimizer, Search) else Bound
-        return kind(self, self.loss, X, targets, taken)
+        return kind(self, self.loss, X, targets, weights, taken)
 
-    def run(self, X: Any, y: Any, order: Any = None, *, steps: int | None = None) -> Array:
+    def run(
+        self, X: Any, y: Any, order: Any = None, *, steps: int | None = None, sample_weight: Any = None
+    ) -> Array:  # fmt: skip
         """Trains and returns the loss of each step, (steps,) float64.
 
         order   int64 (steps, batch_size) row numbers, or (rows,), which is cut into batches, the last one smaller
@@ -230,7 +248,7 @@ class Trainer:
             raise ValueError("run(): give either order (mini-batches) or steps=n (full batch)")
         if steps is not None:
             steps = checks.integer("run", "steps", steps, minimum=0)
-        bound, before = self.bind(X, y), self.model.parameters.copy_state()
+        bound, before = self.bind(X, y, sample_weight=sample_weight), self.model.parameters.copy_state()
         try:
             return bound.run(order) if steps is None else bound.run_full(steps)
         except NonFiniteLoss:
@@ -238,8 +256,9 @@ class Trainer:
             self.reset()
             raise
 
-    def value_and_grad(self, theta: Any, X: Any, y: Any) -> tuple[float, Array]:
-        """The loss over all rows at theta, and its gradient: what scipy.optimize asks for.
+    def value_and_grad(self, theta: Any, X: Any, y: Any, sample_weight: Any = None) -> tuple[float, Array]:
+        """The loss over all rows at theta, penalties of the layers included, and its gradient: what scipy.optimize asks
+        for.
 
         theta   (model.parameters.count,): weights and biases in layer order, each flattened by rows; put into the model
         Returns a float and a float64 vector like theta. Dropout keeps the mask of step 0, running statistics are left
@@ -249,7 +268,7 @@ class Trainer:
         parameters = self.model.parameters
         if vector.shape != (parameters.count,):
             raise ValueError(f"theta: has shape {vector.shape}, expected ({parameters.count},)")
-        bound = self.bind(X, y)
+        bound = self.bind(X, y, sample_weight=sample_weight)
         parameters.unflatten(vector)
         before = parameters.state.copy()
         try:
@@ -263,12 +282,16 @@ class Trainer:
     def forward(self, X: Any) -> Array:
         """The outputs (rows, outputs) of a batch in training mode; `backward` and `step` may follow."""
         data = checks.features(X, self.model.parameters.inputs, self.model.dtype)
-        rows, outputs = len(data), self.model.parameters.outputs
+        return self.forward_rows(data, np.arange(len(data)), self.step_count)
+
+    def forward_rows(self, data: Array, order: Array, step: int) -> Array:
+        """The same for some rows (int64) of data that has been checked, with the dropout masks of that step."""
+        rows, outputs = len(order), self.model.parameters.outputs
         out = padded_matrix(rows, outputs, self.model.dtype)
-        keys = self.dropout_keys(np.array([self.step_count]), np.zeros(1, np.int64))
+        keys = self.dropout_keys(np.array([step]), np.zeros(1, np.int64))
         program = self._parts(rows)
         self.abandon_step()
-        self._one_pass(program, "gather", "forward", rows, {"X": data, "order": np.arange(rows), **keys})
+        self._one_pass(program, "gather", "forward", rows, {"X": data, "order": order, **keys})
         self._one_pass(program, "output", "output", rows, {"outputs": out})
         self._forward = _Forward(program, rows, keys)
         return out.copy()
@@ -276,7 +299,7 @@ class Trainer:
     def backward(self, doutputs: Any) -> None:
         """Gradients of all parameters from the gradient (rows, outputs) of a loss with respect to the last outputs.
 
-        They are in `gradients` afterwards, and `step` uses them.
+        They are in `gradients` afterwards, those of the layers' penalties included, and `step` uses them.
         """
         last = self._forward
         if last is None:
@@ -288,7 +311,9 @@ class Trainer:
         copy = padded_matrix(last.rows, outputs, dtype)
         copy[...] = given
         self.abandon_step()
-        self._one_pass(last.program, "loss", "backward", last.rows, {"doutputs": copy, "accumulate": 0, **last.keys})
+        self._penalties[0] = 0.0
+        columns = {"doutputs": copy, "accumulate": 0, "loss": self._penalties, **last.keys}
+        self._one_pass(last.program, "loss", "penalty", last.rows, columns)
         self._differentiated = last.program
 
     def step(self) -> None:
@@ -303,6 +328,19 @@ class Trainer:
         self._one_pass(program, "update", "update", 0, scalars)
         self.step_count += 1
 
+    @property
+    def penalty(self) -> float:
+        """The penalties of the layers (`Dense(l1=..., l2=...)`) at the last `backward`: what they add to the loss."""
+        return float(self._penalties[0])
+
+    def penalties(self, program: Program) -> float:
+        """The penalties of the layers at the present weights; the gradients are those of nothing afterwards."""
+        first, last = program.calls("penalty", "penalty")
+        self._penalties[0] = 0.0
+        if first < last:
+            self._one_pass(program, "penalty", "penalty", 0, {"loss": self._penalties})
+        return self.penalty
+
     def abandon_step(self) -> None:
         """Whatever `forward`, `backward` and `Bound.steps` have prepared is not used any more. Everything that computes
         calls this first, but for a step that was prepared and that nothing came before."""
@@ -311,15 +349,23 @@ class Trainer:
 
     # Plans.
 
-    def program(self, rows: int, with_loss: bool = True, batches: int = 1, parts: int = 0) -> Program:
+    def program(
+        self, rows: int, with_loss: bool = True, batches: int = 1, parts: int = 0, form: Loss | None = None,
+        weighted: bool = False,
+    ) -> Program:  # fmt: skip
         """The training plan for up to `rows` rows, bound to this trainer's memory and room for that many batches and
-        parts of the gradients."""
-        key = (with_loss, rows, batches, parts)
+        parts of the gradients.
+
+        form   what the loss is on the targets at hand; None: itself
+        """
+        loss = (form or self.loss) if with_loss else None
+        loss = loss if loss is not None and loss.native else None
+        key = (loss, weighted, rows, batches, parts)
         if key not in self._programs:
-            loss = self.loss if with_loss else None
             plan = compile_training(
                 self.model.layers, self.model.parameters, loss, self.optimizer, rows, in_parts=parts > 0,
-                low_precision=self.precision == "bf16", usual=rows if with_loss else self.batch_size,
+                low_precision=self.precision == "bf16", usual=rows if loss is not None else self.batch_size,
+                weighted=weighted,
             )  # fmt: skip
             if len(self._programs) == _KEPT_PROGRAMS:
                 del self._programs[next(iter(self._programs))]  # the oldest; it is compiled again when it is needed

@@ -11,6 +11,8 @@ from fastnn import checks, scoring
 from fastnn.callbacks import CallbackLike, CallbacksLike, ProgressBar, get_hooks, in_order, with_state
 from fastnn.history import History
 from fastnn.loop import Loop
+from fastnn.losses import CustomLoss
+from fastnn.losses.weights import class_weights, weights_of_rows
 from fastnn.metrics import MetricsLike
 from fastnn.optimizers.search import LBFGS
 from fastnn.schedules import ScheduleLike, get_schedule
@@ -40,6 +42,8 @@ def fit(
     steps_per_epoch: int | None,
     validation_data: Any,
     validation_split: float,
+    class_weight: Any,
+    sample_weight: ArrayLike | None,
     schedule: ScheduleLike | None,
     metrics: MetricsLike | None,
     callbacks: CallbacksLike,
@@ -74,35 +78,50 @@ def fit(
         return Trainer(model, loss, optimizer, rows, threads, backend, precision)
 
     options = {"loss": loss, "metrics": functions, "backend": backend, "allow_nonfinite": allow_nonfinite}
-    validation = None if validation_data is None else _validation(model, validation_data, options)
-    data: list[np.ndarray] = []
+    validation, by_class = None, None
+    data: dict[str, np.ndarray] = {}
     source: Source
     if y is None:
         from fastnn.batches import BatchSource
 
         if split:
             raise ValueError(f"fit(validation_split={split}): needs arrays; give validation_data beside batches")
-        batches = _batches(model, X, loss, allow_nonfinite, steps_per_epoch, initial_epoch, epochs)
-        rows = batches.first_rows(initial_epoch) if saved is None else saved.settings["batch_size"]
+        if sample_weight is not None:
+            raise ValueError("fit(sample_weight=...): needs arrays; give batches (X, y, sample_weight)")
+        batches = _batches(model, X, loss, allow_nonfinite, steps_per_epoch, initial_epoch, epochs, class_weight)
+        begin = initial_epoch if saved is None else saved.state["finished"]
+        rows = batches.first_rows(begin) if begin < initial_epoch + epochs else 1
+        rows = rows if saved is None else saved.settings["batch_size"]
         trainer, shuffle = trainer_of(rows), False
         source = BatchSource(trainer, batches)
+        if validation_data is not None:
+            validation = _validation(model, validation_data, batches.by_class, options)
     else:
         if steps_per_epoch is not None:
             raise ValueError(f"fit(steps_per_epoch={steps_per_epoch!r}): for batches only; arrays end by themselves")
         X = checks.features(X, model.inputs, model.dtype, allow_nonfinite=allow_nonfinite, whole=False)
         targets = scoring.check_targets(model, loss, y, X, ("X", "y"), allow_nonfinite)
-        data, taken = [X, targets], np.arange(len(X))
+        by_row = None if sample_weight is None else scoring.row_weights(model, loss, sample_weight, len(X))
+        taken, held = np.arange(len(X)), None
         if split:
             taken, held = _split(len(X), split, model.seed)
-            everything = scoring.Scorer(model.predictor(backend), model.count, X, targets, loss, functions)
+        by_class = _class_weights(class_weight, loss, targets if held is None else targets[taken], model.outputs)
+        weights = weights_of_rows(by_class, by_row, loss, targets, model.outputs, model.dtype)
+        if weights is not None and not weights[taken].any():
+            raise ValueError("fit: the weights of all rows to train on are 0")
+        data = {"X": X, "y": targets, **({} if weights is None else {"weights": weights})}
+        if held is not None:
+            everything = scoring.Scorer(model.predictor(backend), model.count, X, targets, loss, functions, weights)
             validation = everything.of_rows(held)
+        elif validation_data is not None:
+            validation = _validation(model, validation_data, by_class, options)
         if isinstance(shuffle, BlockShuffle):
             shuffle = shuffle.for_rows_of(X.shape[1] * X.itemsize)
         # In a full batch the order does not matter.
         order = Order(taken, shuffle if batch_size < len(taken) else False, model.seed)
         trainer = trainer_of(min(batch_size, len(taken)))
         make = ArraySource if checks.is_ready(X, model.dtype) else ConvertedSource
-        source = make(trainer, X, targets, order)
+        source = make(trainer, X, targets, weights, order)
     if not isinstance(source, ArraySource):
         _refuse_search(trainer.optimizer)
     # Plans are made here, so that neither the first epoch's time nor Ctrl-C in it has to do with that.
@@ -124,7 +143,8 @@ def fit(
             "initial_epoch": initial_epoch,
             "precision": precision,
             "kernels": "reference" if trainer.backend == "reference" else "compiled",
-            **{name: checkpoints.describe(array) for name, array in zip(("X", "y"), data, strict=False)},
+            **{name: checkpoints.describe(array) for name, array in data.items()},
+            "class_weight": None if data else checkpoints.describe(class_weight),
             "validation_split": split,
             "validation": None if validation is None else checkpoints.describe(validation.data),
             "metrics": list(functions),
@@ -151,14 +171,18 @@ def fit(
     return loop.run(saved)
 
 
-def _validation(model: Sequential, data: Any, options: dict[str, Any]) -> scoring.Scorer | BatchScorer:
-    """What scores the model after each epoch: on a pair of arrays, or on batches."""
+def _validation(
+    model: Sequential, data: Any, by_class: np.ndarray | None, options: dict[str, Any]
+) -> scoring.Scorer | BatchScorer:
+    """What scores the model after each epoch: on a pair of arrays, perhaps with weights, or on batches."""
     pair = isinstance(data, tuple) or (isinstance(data, list) and not any(isinstance(item, tuple) for item in data))
     if not pair:
         from fastnn.batches import Batches, BatchScorer, are_batches
 
         if are_batches(data):
-            batches = Batches(data, "validation_data", model, options["loss"], options["allow_nonfinite"])
+            batches = Batches(
+                data, "validation_data", model, options["loss"], options["allow_nonfinite"], class_weight=by_class
+            )
             if not batches.begins_anew:
                 raise ValueError(
                     "validation_data: is an iterator, which gives its batches once; give a list, or a function that "
@@ -166,14 +190,27 @@ def _validation(model: Sequential, data: Any, options: dict[str, Any]) -> scorin
                 )
             predictor = model.predictor(options["backend"])
             return BatchScorer(batches, predictor, model.count, options["loss"], options["metrics"])
-    if not pair or len(data) != 2:
-        raise TypeError(f"fit(validation_data={type(data).__name__}): expected a pair (X, y), or batches")
-    return scoring.scorer(model, *data, names=("validation_data[0]", "validation_data[1]"), **options)
+    if not pair or len(data) not in (2, 3):
+        raise TypeError(
+            f"fit(validation_data={type(data).__name__}): expected a pair (X, y), or (X, y, sample_weight), or batches"
+        )
+    names, weights = ("validation_data[0]", "validation_data[1]"), data[2] if len(data) == 3 else None
+    return scoring.scorer(model, *data[:2], names=names, by_class=by_class, sample_weight=weights, **options)
+
+
+def _class_weights(weights: Any, loss: Any, targets: np.ndarray, outputs: int) -> np.ndarray | None:
+    """(classes,) float64, or None; refused by a loss that has none."""
+    if weights is None:
+        return None
+    if isinstance(loss, CustomLoss):
+        loss.refuse_weights(weights)
+    return class_weights(weights, loss, targets, outputs)
 
 
 def _batches(
-    model: Sequential, given: Any, loss: Any, allow_nonfinite: bool, steps: int | None, first: int, epochs: int
-) -> Batches:
+    model: Sequential, given: Any, loss: Any, allow_nonfinite: bool, steps: int | None, first: int, epochs: int,
+    class_weight: Any,
+) -> Batches:  # fmt: skip
     """The batches of a training, if what is given can be that."""
     from fastnn.batches import Batches, are_batches
 
@@ -184,7 +221,7 @@ def _batches(
         )
     if steps is not None:
         steps = checks.integer("fit", "steps_per_epoch", steps, minimum=1)
-    batches = Batches(given, "X", model, loss, allow_nonfinite, steps, first)
+    batches = Batches(given, "X", model, loss, allow_nonfinite, steps, first, class_weight)
     if not batches.begins_anew and steps is None and epochs > 1:
         raise ValueError(
             f"fit(epochs={epochs}): X is an iterator, which gives its batches once; give a list, a function that "

@@ -58,6 +58,18 @@ KERNEL(gather_labels)
     }
 }
 
+KERNEL(gather_weights)
+{
+    REAL *weights = next_array(&words);
+    const REAL *w = next_array(&words);
+    const int64_t *order = next_address(&words);
+    const int64_t B = next_integer(&words);
+#pragma GCC unroll 4
+    for (int64_t b = 0; b < B; b++) {
+        weights[b] = w[order[b]];
+    }
+}
+
 /* out = x^T for x with that many rows and columns, in square blocks. */
 INLINE void transpose(Matrix out, Matrix x, int64_t rows, int64_t columns)
 {

@@ -5,7 +5,7 @@ drawn from what they may be. A new operation is covered as soon as it is in the 
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -31,29 +31,38 @@ LONG = 70_001
 
 SCALARS: dict[str, float | int] = {
     "accumulate": 1, "alpha": 0.99, "avg_step": 0.02, "beta1": 0.9, "beta2": 0.999, "c0": 1.0, "c1": 0.0, "c2": -1.0,
-    "decay": 0.99, "derivative": 2, "eps": 1e-5, "eta_minus": 0.5, "eta_plus": 1.2, "first": 0, "floor": 0.0,
-    "grad_step": 0.01, "grouped": 1, "inner_eps": 0.0, "key": 0x9E3779B9, "lr": 0.01, "max_norm": 0.5, "max_step": 2.0,
-    "max_value": 0.7, "min_step": 0.2, "momentum": 0.9, "plain_step": 0.0, "rate_scale": 0.125,
-    "rectified_step": 0.02, "rho": 0.9, "scale": 0.125, "shrink": 0.001, "sqrt_bias_correction2": 0.3,
-    "step_size": 0.02, "threshold": 0xC0000000,
-    "weight": 1.0, "weight_decay": 0.03,
+    "decay": 0.99, "delta": 1.0, "derivative": 2, "eps": 1e-5, "eta_minus": 0.5, "eta_plus": 1.2, "first": 0,
+    "floor": 0.0, "gamma": 2.0, "grad_step": 0.01, "grouped": 1, "inner_eps": 0.0, "key": 0x9E3779B9, "l1": 0.01,
+    "l2": 0.1, "label_smoothing": 0.0, "log_eps": -13.8, "lr": 0.01, "margin": 1.0, "max_norm": 0.5, "max_step": 2.0,
+    "max_value": 0.7, "min_step": 0.2, "momentum": 0.9, "plain_step": 0.0, "rate_scale": 0.125, "rectified_step": 0.02,
+    "rho": 0.9, "scale": 0.125, "shrink": 0.001, "sqrt_bias_correction2": 0.3, "squared": 0, "step_size": 0.02,
+    "tau": 0.5, "threshold": 0xC0000000, "weight": 1.0, "weight_decay": 0.03, "weighted": 0,
 }  # fmt: skip
 """The usual value of each scalar."""
 
 OTHER_SCALARS: dict[str, tuple[float | int, ...]] = {
     "accumulate": (0,), "alpha": (0.5,), "avg_step": (1.0,), "beta1": (0.5, 0.3), "beta2": (0.9,), "c0": (0.0,),
-    "c1": (1.0,), "c2": (0.7,), "decay": (0.0, 0.5), "derivative": (0, 1), "eps": (1e-8, 0.1),
-    "first": (1, 1000, 2**32 - 1), "floor": (-np.inf, -0.5), "grad_step": (0.0, 1.0), "grouped": (0,),
-    "inner_eps": (1e-3,), "key": (0, 2**32 - 1), "lr": (1.0,), "max_norm": (1e6,), "max_value": (1e6,),
-    "momentum": (0.1,), "plain_step": (0.01,), "rate_scale": (1.0,), "rectified_step": (0.0, 1.0), "rho": (0.5,),
-    "scale": (1 / 3,), "shrink": (0.0, 0.5), "sqrt_bias_correction2": (1.0,), "step_size": (1.0,),
-    "threshold": (1, 0x80000000, 2**32 - 1), "weight": (0.1,), "weight_decay": (0.0, 2.0),
+    "c1": (1.0,), "c2": (0.7,), "decay": (0.0, 0.5), "delta": (0.3,), "derivative": (0, 1), "eps": (1e-8, 0.1),
+    "first": (1, 1000, 2**32 - 1), "floor": (-np.inf, -0.5), "gamma": (0.0, 0.7, 5.0), "grad_step": (0.0, 1.0),
+    "grouped": (0,), "inner_eps": (1e-3,), "key": (0, 2**32 - 1), "l1": (0.0,), "l2": (0.0,),
+    "label_smoothing": (0.1, 1.0), "log_eps": (-0.5,), "lr": (1.0,), "margin": (0.3,), "max_norm": (1e6,),
+    "max_value": (1e6,), "momentum": (0.1,), "plain_step": (0.01,), "rate_scale": (1.0,), "rectified_step": (0.0, 1.0),
+    "rho": (0.5,), "scale": (1 / 3,), "shrink": (0.0, 0.5), "sqrt_bias_correction2": (1.0,), "squared": (1,),
+    "step_size": (1.0,), "tau": (0.1, 0.95), "threshold": (1, 0x80000000, 2**32 - 1), "weight": (0.1,),
+    "weight_decay": (0.0, 2.0), "weighted": (1,),
 }  # fmt: skip
 """What else it may be, each value in a branch or a magnitude of its own."""
 
 _POSITIVE = {
-    "running_var", "inv_std", "exp_avg_sq", "square_avg", "sum", "acc_delta", "step_size", "rates", "decays", "total"
+    "running_var", "inv_std", "exp_avg_sq", "square_avg", "sum", "acc_delta", "step_size", "rates", "decays", "total",
+    "weights",
 }  # fmt: skip
+_TARGETS: dict[str, Callable[[Array], Array]] = {
+    **dict.fromkeys(("hinge", "squared_hinge", "margin_ranking"), lambda t: np.where(t < 0.5, -1, 1)),
+    "binary_focal": lambda t: t < 0.5,
+    "soft_cross_entropy": lambda t: t / t.sum(axis=0),
+}
+"""What targets mean for a loss that does not take any number from 0 to 1."""
 
 
 def skip_unless_there(name: str, backend: str = "", dtype: str = "float32", isa: str = "") -> None:
@@ -79,7 +88,7 @@ def arguments(name: str, sizes: dict[str, int], dtype: Any, seed: int = 0) -> di
         elif kind.kind == "i":
             drawn[array.name] = generator.integers(0, sizes.get("C", 7), shape).astype(kind)
         elif array.name == "targets":
-            drawn[array.name] = generator.random(shape).astype(kind)
+            drawn[array.name] = _TARGETS.get(name, np.asarray)(generator.random(shape)).astype(kind)
         else:
             values = generator.standard_normal(shape)
             drawn[array.name] = (np.abs(values) + 0.1 if array.name in _POSITIVE else values).astype(kind)
@@ -95,6 +104,12 @@ def scalars(name: str, generator: np.random.Generator) -> dict[str, float | int]
 
 UPDATES = [name for name, entry in OPERATIONS.items() if "shrink" in entry.operands]
 """The updates of optimizers."""
+
+
+def absent(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The same without the arrays that a scalar says are not there."""
+    gone = [array.name for array in OPERATIONS[name].arrays if array.optional and not arguments[array.optional]]
+    return arguments | dict.fromkeys(gone)
 
 
 def first_step(name: str, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import cases
 import numpy as np
 
 from fastnn import Activation, BatchNorm, Dense, Dropout, Sequential
+from fastnn.losses import get_loss
 
 Array = np.ndarray[Any, Any]
 LOSSES = ("cross_entropy", "mse", "bce")
@@ -67,11 +68,20 @@ def data(loss: str, rows: int, inputs: int, outputs: int, dtype: str = "float64"
     """X (rows, inputs) and targets that fit the loss."""
     generator = np.random.default_rng([seed, rows, inputs, outputs])
     X = generator.standard_normal((rows, inputs)).astype(dtype)
-    if loss == "cross_entropy":
+    if get_loss(loss).takes_labels:
         return X, generator.integers(0, outputs, rows).astype(np.int32)
+    columns = get_loss(loss).target_columns(outputs)
     if loss == "bce":
-        return X, generator.random((rows, outputs)).astype(dtype)
-    return X, generator.standard_normal((rows, outputs)).astype(dtype)
+        return X, generator.random((rows, columns)).astype(dtype)
+    if get_loss(loss).task == "binary":
+        return X, generator.integers(0, 2, (rows, columns)).astype(dtype)
+    numbers = generator.standard_normal((rows, columns)).astype(dtype)
+    return X, np.abs(numbers) if loss == "poisson" else numbers
+
+
+def outputs_for(loss: str, outputs: int) -> int:
+    """How many outputs a network has with that loss: so many, unless it wants others."""
+    return 2 if loss == "margin_ranking" else outputs
 
 
 def numbers(model: Sequential) -> Array:

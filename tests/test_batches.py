@@ -271,8 +271,8 @@ NAN = np.where(np.arange(96).reshape(16, 6) == 13, np.nan, X[:16])
 @pytest.mark.parametrize(
     ("item", "error", "message"),
     [
-        (3, TypeError, "is int, expected a pair"),
-        ((X[:3],), TypeError, "is tuple, expected a pair"),
+        (3, TypeError, r"is int, expected \(X, y\) or"),
+        ((X[:3],), TypeError, r"is tuple, expected \(X, y\) or"),
         ((X[:3, :5], Y[:3]), ValueError, r"X: has shape \(3, 5\), expected \(rows, 6\)"),
         ((X[0], Y[:6]), ValueError, r"X: has shape \(6,\)"),
         ((1.0, Y[:6]), ValueError, r"X has shape \(\), expected at least one row"),
@@ -400,6 +400,75 @@ def test_too_few_batches_are_an_error_in_their_epoch():
         fit(classifier(), lambda epoch: cut()[7 * epoch :])
 
 
+# Weights, and losses of one's own.
+
+W = np.abs(rng.standard_normal(101))
+W[rng.integers(0, 101, 20)] = 0.0
+
+
+def weighted(size=16):
+    return [(x, y, w) for (x, y), (w, _) in zip(cut(size), cut(size, W, W), strict=True)]
+
+
+@pytest.mark.parametrize("class_weight", [None, {0: 2.0, 2: 0.5}, [1.0, 3.0, 0.0]])
+@pytest.mark.parametrize("gathered", [1, 2000, 2**22])
+def test_weights_come_with_their_batches(class_weight, gathered, monkeypatch):
+    monkeypatch.setattr(batches_module, "GATHER_BYTES", gathered)
+    model, twin = classifier(), classifier()
+    history = fit(model, weighted(), class_weight=class_weight, validation_data=weighted(30))
+    other = fit(
+        twin, X, Y, sample_weight=W, class_weight=class_weight, validation_data=(X, Y, W), batch_size=16,
+        shuffle=False,
+    )  # fmt: skip
+    assert bits(model) == bits(twin)
+    np.testing.assert_allclose(history["loss"], other["loss"], rtol=1e-15)
+    assert numbers(history)[0]["val_loss"] == numbers(other)[0]["val_loss"]
+
+
+def test_rows_of_batches_without_weights_weigh_one():
+    model, twin = classifier(), classifier()
+    mixed = [batch if place % 2 else (*batch[:2], None) for place, batch in enumerate(weighted())]
+    same = [
+        batch if len(batch) == 3 and batch[2] is not None else (*batch[:2], np.ones(len(batch[0]))) for batch in mixed
+    ]
+    fit(model, mixed)
+    fit(twin, same)
+    assert bits(model) == bits(twin)
+
+
+@pytest.mark.parametrize(
+    ("data", "settings", "message"),
+    [
+        (cut, {"class_weight": "balanced"}, "class_weight='balanced'.* needs all targets"),
+        (cut, {"sample_weight": W}, "give batches"),
+        (lambda: [(X, Y, -W)], {}, "X: batch 1 of epoch 1: sample_weight: row . is -"),
+        (lambda: [(X, Y, W[:3])], {}, r"X: batch 1 of epoch 1: sample_weight: has shape \(3,\)"),
+    ],
+)
+def test_weights_that_do_not_fit_are_named(data, settings, message):
+    model = classifier()
+    before = bits(model)
+    with pytest.raises(ValueError, match=message):
+        fit(model, data, **settings)
+    assert bits(model) == before
+
+
+def halved(outputs, targets):
+    """Half the squared error, a mean over the rows."""
+    difference = outputs - targets
+    return 0.5 * float(np.square(difference).sum()) / len(outputs), difference / len(outputs)
+
+
+def test_losses_of_ones_own_take_batches():
+    model, twin = (fnn.Sequential([fnn.Dense(8, activation="tanh"), fnn.Dense(2)], inputs=6) for _ in range(2))
+    settings = {"loss": halved, "epochs": 2, "progress": False}
+    rates = fnn.Exponential(0.9).per_step()
+    history = model.fit(cut(y=T), **settings, schedule=rates, validation_data=cut(30, y=T))
+    other = twin.fit(X, T, **settings, schedule=rates, batch_size=16, shuffle=False, validation_data=(X, T))
+    assert bits(model) == bits(twin)
+    assert numbers(history) == numbers(other)
+
+
 # Made ahead.
 
 
@@ -508,6 +577,28 @@ def test_batches_are_resumed_between_epochs_and_inside(form, steps, tmp_path, mo
     other = fit(model, FORMS[form](), **settings, resume=path)
     assert bits(model) == bits(whole)
     assert numbers(other) == numbers(history)
+
+
+@pytest.mark.parametrize("steps", [7, 10])
+def test_weighted_batches_are_resumed(steps, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "PIECE_WORK", 0)
+    monkeypatch.setattr(loop, "PIECE_SECONDS", 0)
+    settings = {"class_weight": {1: 2.0}, "validation_data": (X[:9], Y[:9])}
+    whole, model, path = classifier(), classifier(), tmp_path / "run.ckpt"
+    history = fit(whole, weighted, **settings)
+
+    def look(context):
+        if context.steps_done == steps:
+            context.checkpoint(path)
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        fit(classifier(), weighted, **settings, callbacks=LambdaCallback(on_progress=look, on_epoch_end=look))
+    other = fit(model, weighted, **settings, resume=path)
+    assert bits(model) == bits(whole)
+    assert numbers(other) == numbers(history)
+    with pytest.raises(ValueError, match=r"class_weight.1 is 3.0 here, 2.0"):
+        fit(model, weighted, **{**settings, "class_weight": {1: 3.0}}, resume=path)
 
 
 def test_a_checkpoint_beyond_what_an_epoch_gives_is_named(tmp_path, monkeypatch):

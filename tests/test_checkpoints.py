@@ -408,6 +408,7 @@ def other(array, place, value):
         ({"validation_data": (X[:8], T[:8])}, r"validation\[0\].shape\[0\] is 8 here, 9"),
         ({"validation_data": None, "validation_split": 0.1}, "validation_split is 0.1 here, 0.0"),
         ({"metrics": ("r2",)}, "metrics is"),
+        ({"class_weight": None, "sample_weight": np.ones(90)}, "is {"),
         ({"callbacks": []}, "callbacks is"),
         ({"callbacks": [fnn.EarlyStopping(4)]}, r"EarlyStopping\(patience=4\): the checkpoint's has patience=3"),
         ({"epochs": 1}, "the checkpoint is of epoch 2, the last one is to be 1"),

@@ -12,7 +12,8 @@ from fastnn import initializers
 ITEMS = [
     fnn.Dense(3, "relu", weight_init=initializers.he_normal), fnn.Activation("tanh"), fnn.BatchNorm(0.2),
     fnn.Dropout(0.5), fnn.CrossEntropy(), fnn.MSE(), fnn.BCE(), fnn.SGD(0.1, 0.9), fnn.AdaGrad(), fnn.RMSProp(),
-    fnn.Adam(betas=(0.8, 0.9)),
+    fnn.Adam(betas=(0.8, 0.9)), fnn.Huber(0.5), fnn.Quantile(0.9), fnn.CrossEntropy(0.1), fnn.Focal(1.0),
+    fnn.MultiClassHinge(2.0, 2), fnn.GaussianLikelihood(1e-3), fnn.Dense(3, l1=0.1, l2=0.2),
     *initializers.INITIALIZERS.values(),
 ]  # fmt: skip
 NAMES = {**vars(fnn), **vars(initializers), **{name: getattr(fnn, name) for name in fnn.__all__}}

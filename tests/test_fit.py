@@ -572,7 +572,7 @@ def nothing(outputs, targets):
         ),
         ({"validation_split": 0.2, "validation_data": (X, Y)}, ValueError, "not both"),
         ({"validation_data": X}, TypeError, "expected a pair"),
-        ({"validation_data": (X, Y, Y)}, TypeError, "expected a pair"),
+        ({"validation_data": (X, Y, Y, Y)}, TypeError, "expected a pair"),
         ({"validation_data": (X[:, :2], Y)}, ValueError, r"validation_data\[0\]: has shape \(101, 2\)"),
         ({"validation_data": (X, Y + 9)}, ValueError, r"validation_data\[1\]: row 0"),
         ({"validation_data": (X, Y[:5])}, ValueError, r"validation_data\[1\]: has 5 rows"),

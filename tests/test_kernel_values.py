@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fastnn import ops
+from fastnn.kernels import OPERATIONS
 
 Array = np.ndarray[Any, Any]
 BACKENDS = cases.BACKENDS
@@ -93,7 +94,7 @@ def test_cross_entropy_survives_logits_of_1e4(backend: str, dtype: str) -> None:
     z = np.array([[1e4, -1e4, 1e4], [-1e4, 1e4, 1e4], [0, 0, 1e4]], dtype)
     labels = np.array([0, 0, 2], np.int32)
     dz, loss = np.empty_like(z), np.empty(1)
-    ops.cross_entropy(dz, loss, z, labels, 1 / 3, backend=backend)
+    ops.cross_entropy(dz, loss, z, labels, None, 1 / 3, 0, 0.0, backend=backend)
     third, ninth = 1 / 3, 1 / 9
     expected = np.array([[0, -third, ninth], [0, third, ninth], [0, 0, ninth - third]], dtype)
     np.testing.assert_allclose(dz, expected, rtol=4 * np.finfo(dtype).eps, atol=0)
@@ -105,7 +106,7 @@ def test_cross_entropy_survives_logits_of_1e4(backend: str, dtype: str) -> None:
 def test_cross_entropy_of_one_class_is_zero(backend: str, dtype: str) -> None:
     dz, loss = np.empty((1, 5), dtype), np.empty(1)
     z = np.linspace(-3, 3, 5, dtype=dtype).reshape(1, 5)
-    ops.cross_entropy(dz, loss, z, np.zeros(5, np.int32), 0.2, backend=backend)
+    ops.cross_entropy(dz, loss, z, np.zeros(5, np.int32), None, 0.2, 0, 0.0, backend=backend)
     np.testing.assert_array_equal(loss, [0])
     np.testing.assert_array_equal(dz, np.zeros((1, 5)))
 
@@ -116,20 +117,44 @@ def test_binary_cross_entropy_survives_logits_of_1e4(backend: str, dtype: str) -
     z = np.array([[1e4, 1e4, -1e4, -1e4, 0]], dtype)
     targets = np.array([[1, 0, 1, 0, 0.5]], dtype)
     dz, loss = np.empty_like(z), np.empty(1)
-    ops.bce(dz, loss, z, targets, 0.2, backend=backend)
+    ops.bce(dz, loss, z, targets, None, 0.2, 0, backend=backend)
     np.testing.assert_allclose(dz, np.array([[0, 0.2, -0.2, 0, 0]], dtype), rtol=2 * np.finfo(dtype).eps, atol=0)
     np.testing.assert_allclose(loss, 0.2 * (2e4 + np.log(2)), rtol=4 * np.finfo(dtype).eps)
 
 
 @both
 @all_dtypes
-@pytest.mark.parametrize("name", ["cross_entropy", "mse", "bce"])
+@pytest.mark.parametrize("name", [name for name, entry in OPERATIONS.items() if "z" in entry.operands])
 def test_nan_among_the_outputs_reaches_the_loss(name: str, backend: str, dtype: str) -> None:
-    for place in ((0, 0), (2, 20)):
-        arguments = cases.arguments(name, {"C": 3, "B": 21}, dtype)
+    for place in ((0, 0), (1, 20)):
+        arguments = cases.arguments(name, {"C": 2, "B": 21}, dtype)
         arguments["z"][place] = NAN
         getattr(ops, name)(**arguments, backend=backend)
         assert np.isnan(arguments["loss"][0]), place
+
+
+@both
+@all_dtypes
+@pytest.mark.parametrize("operand", ["mean", "log_var"])
+def test_nan_among_means_or_variances_reaches_the_loss(operand: str, backend: str, dtype: str) -> None:
+    for place in ((0, 0), (1, 20)):
+        arguments = cases.arguments("gaussian", {"C": 2, "B": 21}, dtype)
+        arguments[operand][place] = NAN
+        ops.gaussian(**arguments, backend=backend)
+        assert np.isnan(arguments["loss"][0]), place
+        assert np.isnan(arguments["dlog_var"][place])
+
+
+@both
+@all_dtypes
+@pytest.mark.parametrize("name", ["mse", "mae", "huber", "log_cosh", "quantile", "poisson", "hinge", "squared_hinge"])
+def test_an_infinite_output_has_an_infinite_loss_and_no_gradient_of_nan(name: str, backend: str, dtype: str) -> None:
+    arguments = cases.arguments(name, {"C": 1, "B": 21}, dtype)
+    arguments["targets"][0, 20] = -1.0
+    arguments["z"][0, 20] = INF
+    getattr(ops, name)(**arguments, backend=backend)
+    assert arguments["loss"][0] == INF
+    assert not np.isnan(arguments["dz"]).any()
 
 
 @both

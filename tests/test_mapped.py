@@ -72,6 +72,50 @@ def test_files_train_to_the_bits_of_arrays_in_memory(form, settings, mapped, eve
         assert name == "seconds" or history[name] == other[name]
 
 
+@pytest.mark.parametrize("form", [np.float32, np.float64])
+@pytest.mark.parametrize("batch_size", [16, 1000])
+def test_weights_go_with_their_rows(form, batch_size, mapped, everything_is_large, monkeypatch):
+    """In stretches, in a full batch without the rows that are held out, and in the scores of these."""
+    if batch_size == 1000:
+        monkeypatch.undo()  # what has to be converted cannot be a full batch
+        monkeypatch.setattr(scoring, "HELD_BYTES", 0)
+    weights = np.abs(rng.standard_normal(230))
+    settings = {"batch_size": batch_size, "class_weight": "balanced", "shuffle": False}
+    model, twin = a_model(), a_model()
+    history = fit(model, mapped(X.astype(form)), Y, validation_split=0.25, sample_weight=weights, **settings)
+    train, held = fnn.data.split_rows(230, 0.25, seed=1)
+    other = fit(
+        twin, X[train], Y[train], sample_weight=weights[train], validation_data=(X[held], Y[held], weights[held]),
+        **settings,
+    )  # fmt: skip
+    assert bits(model) == bits(twin)
+    for name in ("loss", "val_loss", "val_accuracy"):
+        assert history[name] == other[name]
+
+
+def test_a_loss_of_ones_own_takes_files(mapped, everything_is_large):
+    def halved(outputs, targets):
+        return 0.5 * float(np.square(outputs - targets).sum()), outputs - targets
+
+    T = rng.standard_normal((230, 3))
+    model, twin = a_model(), a_model()
+    fit(model, mapped(X), T, loss=halved, optimizer=fnn.SGD(1e-6))
+    fit(twin, X, T, loss=halved, optimizer=fnn.SGD(1e-6))
+    assert bits(model) == bits(twin)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 100])
+def test_the_loss_of_pieces_is_the_loss_of_all(rows, monkeypatch):
+    model, weights = a_model(dtype="float64"), np.abs(rng.standard_normal(230))
+    settings = {"loss": "cross_entropy"}
+    found = [model.evaluate(X, Y, **settings), model.evaluate(X, Y, sample_weight=weights, **settings)]
+    monkeypatch.setattr(scoring, "LOSS_ROWS", rows)
+    again = [model.evaluate(X, Y, **settings), model.evaluate(X, Y, sample_weight=weights, **settings)]
+    for one, other in zip(found, again, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-14)
+        assert one["accuracy"] == other["accuracy"]
+
+
 def test_columns_in_a_file_are_taken_by_rows(mapped, everything_is_large):
     """np.save keeps the order of a Fortran array: a row is spread over the whole file."""
     model, twin = a_model(), a_model()

@@ -391,7 +391,7 @@ def damage(description, tensors, what):
     elif what == "dtype":
         description["dtype"] = "float64"
     elif what == "loss":
-        description["loss"] = {"type": "Hinge"}
+        description["loss"] = {"type": "Hinges"}
     elif what == "missing":
         del tensors["layers.0.bias"]
     elif what == "surplus":
@@ -411,7 +411,7 @@ def damage(description, tensors, what):
         ("no inputs", "no 'inputs' in the description"),
         ("inputs", "inputs must be an integer"),
         ("dtype", "tensor 'layers.0.weight' is float32"),
-        ("loss", "unknown loss 'Hinge'"),
+        ("loss", "unknown loss 'Hinges'"),
         ("missing", "tensor 'layers.0.bias' is missing"),
         ("surplus", "tensor 'layers.9.weight' belongs to none of the layers"),
         ("shape", r"tensor 'layers.0.bias' is float32 \(8,\), expected float32 \(7,\)"),

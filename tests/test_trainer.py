@@ -342,7 +342,10 @@ BAD_DATA = {
     "width of y": ("mse", lambda X, y: (X, y[:, :2]), r"y: has shape \(9, 2\), expected \(rows, 3\)"),
     "rank of y": ("mse", lambda X, y: (X, y[:, 0]), r"y: has shape \(9,\), expected \(rows, 3\)"),
     "strings as labels": ("cross_entropy", lambda X, y: (X, y.astype(str)), "y: has dtype <U11, expected real numbers"),
-    "one-hot labels": ("cross_entropy", lambda X, y: (X, np.eye(3)[y]), r"y: has shape \(9, 3\), expected \(rows,\)"),
+    "one-hot labels": ("cross_entropy", lambda X, y: (X, 2 * np.eye(3)[y]), "is 2.0, expected probabilities"),
+    "two of three classes": (
+        "cross_entropy", lambda X, y: (X, np.eye(3)[y][:, :2]), r"y: has shape \(9, 2\), expected \(rows,\)",
+    ),
     "label too large": (
         "cross_entropy", lambda X, y: (X, with_entry(y, 6, 3)), "y: row 6 is 3, expected labels from 0 to 2",
     ),

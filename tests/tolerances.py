@@ -95,7 +95,15 @@ def excess(got: Array, expected: Array, allowed: Array | float) -> float:
 # What moves or selects numbers rounds nothing.
 
 
-@bound_of("relu_forward", "relu_backward", "gather_rows", "gather_labels", "rows_to_features", "features_to_rows")
+@bound_of(
+    "relu_forward",
+    "relu_backward",
+    "gather_rows",
+    "gather_labels",
+    "gather_weights",
+    "rows_to_features",
+    "features_to_rows",
+)
 def _exact(o: Outcome) -> dict[str, Array]:
     return {name: np.zeros(value.shape) for name, value in o.after.items() if isinstance(value, np.ndarray)}
 
@@ -167,23 +175,41 @@ def _dense_backward_weight_bf16(o: Outcome) -> dict[str, Array]:
 # Losses: the gradient's unit is that of the two numbers whose difference it is, a value's that of all its terms.
 
 
-@bound_of("cross_entropy")
+def _weights(o: Outcome) -> Any:
+    return o.before["weights"] if o.before["weighted"] else 1.0
+
+
+def _loss(o: Outcome, dz: Array, terms: Array) -> dict[str, Array]:
+    """From what is off in each gradient, and from the magnitudes that each term is made of, in units of u."""
+    weight, scale = _weights(o), o.before["scale"]
+    total = scale * (weight * terms).sum()
+    return {
+        "dz": weight * scale * (o.u * (dz + 3 * np.abs(o.after["dz"] / (weight * scale))) + o.tiny),
+        "loss": np.array([o.u * (terms.size + 8) * total]),
+    }
+
+
+@bound_of("cross_entropy", "soft_cross_entropy")
 def _cross_entropy(o: Outcome) -> dict[str, Array]:
-    z, labels, scale = o.before["z"], o.before["labels"], o.before["scale"]
+    z, scale, smoothing, weight = o.before["z"], o.before["scale"], o.before["label_smoothing"], _weights(o)
     classes, rows = z.shape
     shifted = z - z.max(axis=0, initial=-np.inf)
     softmax = np.exp(shifted) / np.exp(shifted).sum(axis=0)
     # e**(z - top): the difference is rounded, which its exponential magnifies by its size; 6: 2.5 ulp of NumPy's exp.
     exponential = np.abs(shifted) + 6
     partition = (softmax * exponential).sum(axis=0) + classes
-    hit = np.zeros(z.shape)
-    hit[labels, np.arange(rows)] = 1
-    wanted = np.abs(shifted[labels, np.arange(rows)])
+    hit = o.before.get("targets", np.zeros(z.shape)).copy()
+    if "labels" in o.before:
+        hit[o.before["labels"], np.arange(rows)] = 1
+    hit = (1 - smoothing) * hit + smoothing / max(classes, 1)
+    soft = 0 if smoothing == 0 and "labels" in o.before else classes + 2  # sums over classes that labels have not
+    wanted = (hit * np.abs(shifted)).sum(axis=0)
     value = np.log(np.exp(shifted).sum(axis=0))
-    terms = partition + 8 * value + wanted + rows * (value + wanted)
+    terms = partition + (8 + soft) * value + (1 + soft) * wanted + rows * (value + wanted)
+    unit = softmax * (exponential + partition + 4 + soft) + (3 + 2 * (soft > 0)) * hit
     return {
-        "dz": scale * o.u * (softmax * (exponential + partition + 4) + 3 * hit) + scale * o.tiny,
-        "loss": np.array([scale * o.u * terms.sum()]),
+        "dz": weight * scale * (o.u * (unit + (softmax + hit) * (np.asarray(o.before["weighted"]) > 0)) + o.tiny),
+        "loss": np.array([scale * o.u * (weight * terms).sum()]),
     }
 
 
@@ -192,14 +218,128 @@ def _mse(o: Outcome) -> dict[str, Array]:
     return {"loss": (o.before["z"].size + 4) * o.u * np.abs(o.after["loss"])}
 
 
+@bound_of("mae", "quantile", "hinge", "squared_hinge", "huber")
+def _one_difference(o: Outcome) -> dict[str, Array]:
+    """Each term is a few roundings of what it is: all of one sign."""
+    return {"loss": (o.before["z"].size + 8) * o.u * np.abs(o.after["loss"])}
+
+
+@bound_of("log_cosh")
+def _log_cosh(o: Outcome) -> dict[str, Array]:
+    size = np.abs(o.before["z"] - o.before["targets"])
+    small = size < 0.8
+    return _loss(o, 4 * np.tanh(size), np.where(small, 3 * size * size, 2 * size + 1))
+
+
+@bound_of("poisson")
+def _poisson(o: Outcome) -> dict[str, Array]:
+    z, t = o.before["z"], o.before["targets"]
+    return _loss(o, 5 * np.exp(z), np.exp(z) + np.abs(z * t))
+
+
+@bound_of("gaussian")
+def _gaussian(o: Outcome) -> dict[str, Array]:
+    b, weight = o.before, _weights(o)
+    s = np.maximum(b["log_var"], b["log_eps"])
+    # A bound that was rounded to the dtype moves all that it bounds.
+    inverse, difference = np.exp(-s), np.abs(b["mean"] - b["targets"])
+    ratio, bounded = difference**2 * inverse, np.abs(s) + 8
+    terms = np.abs(s) + ratio
+    return {
+        "dmean": weight * b["scale"] * o.u * difference * inverse * bounded,
+        "dlog_var": weight * b["scale"] * o.u * (4 + ratio * bounded),
+        "loss": np.array([b["scale"] * o.u * (weight * ((terms.size + 8) * terms + ratio * bounded)).sum()]),
+    }
+
+
 @bound_of("bce")
 def _bce(o: Outcome) -> dict[str, Array]:
-    z, t, scale = o.before["z"], o.before["targets"], o.before["scale"]
+    z, t = o.before["z"], o.before["targets"]
     sigmoid = 1 / (1 + np.exp(-z))
     terms = np.maximum(z, 0) + np.abs(z * t) + np.log1p(np.exp(-np.abs(z)))
+    return _loss(o, 9 * sigmoid, terms)
+
+
+@bound_of("binary_focal")
+def _binary_focal(o: Outcome) -> dict[str, Array]:
+    """exp(-gamma r): an error of r counts gamma r times."""
+    z, gamma = o.before["z"], o.before["gamma"]
+    s = np.where(o.before["targets"] > 0.5, z, -z)
+    rest, surprise = np.logaddexp(0, s), np.logaddexp(0, -s)
+    magnified = 6 * gamma * rest + 16
+    slope = np.abs(o.after["dz"]) / (_weights(o) * o.before["scale"])
+    return _loss(o, magnified * slope, (1 + magnified / (z.size + 8)) * np.exp(-gamma * rest) * surprise)
+
+
+@bound_of("focal")
+def _focal(o: Outcome) -> dict[str, Array]:
+    """q**gamma: a relative error of q counts gamma times, one of its logarithm gamma log q times."""
+    z, labels, gamma, weight = o.before["z"], o.before["labels"], o.before["gamma"], _weights(o)
+    classes, rows = z.shape
+    shifted = z - z.max(axis=0, initial=-np.inf)
+    e = np.exp(shifted)
+    own = e[labels, np.arange(rows)]
+    rest = e.sum(axis=0) - own
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_q = np.where(rest > 0, np.log(rest / (rest + own)), 0)
+        surprise = np.where(rest < own, np.log1p(rest / own), np.log(rest + own) - shifted[labels, np.arange(rows)])
+    off = 2 * (np.abs(shifted).max(axis=0, initial=0) + 6 + classes)  # of q, of p and of their quotient, relatively
+    magnified = gamma * (off + 4 * np.abs(log_q)) + 3 * off + 12
+    terms = np.exp(gamma * log_q) * surprise * (rows + magnified)
     return {
-        "dz": scale * o.u * (9 * sigmoid + 3 * np.abs(sigmoid - t)) + scale * o.tiny,
-        "loss": np.array([scale * o.u * (z.size + 8) * terms.sum()]),
+        "dz": o.u * magnified * np.abs(o.after["dz"]) + weight * o.before["scale"] * (2 + gamma) * o.tiny,
+        "loss": np.array([o.before["scale"] * (weight * (o.u * terms + o.tiny)).sum()]),
+    }
+
+
+def _near(o: Outcome, short: Array, *parts: Array) -> Array:
+    """Where rounding may decide on which side of the margin a score lies."""
+    return np.abs(short) <= 3 * o.u * sum(np.abs(part) for part in parts)
+
+
+@bound_of("margin_ranking")
+def _margin_ranking(o: Outcome) -> dict[str, Array]:
+    z, margin, weight = o.before["z"], o.before["margin"], _weights(o)
+    short = margin - o.before["targets"] * (z[:1] - z[1:])
+    sizes = np.abs(z[:1]) + np.abs(z[1:]) + margin
+    terms = np.where(short > 0, sizes, 0)
+    return {
+        "dz": weight * o.before["scale"] * (4 * o.u + _near(o, short, sizes)) + 0 * z,
+        "loss": np.array([o.u * (terms.size + 8) * o.before["scale"] * (weight * terms).sum()]),
+    }
+
+
+@bound_of("multi_class_hinge")
+def _multi_class_hinge(o: Outcome) -> dict[str, Array]:
+    b, weight, rows = o.before, _weights(o), np.arange(o.before["z"].shape[1])
+    sizes = b["margin"] + np.abs(b["z"]) + np.abs(b["z"][b["labels"], rows])
+    short = b["margin"] - b["z"][b["labels"], rows] + b["z"]
+    short[b["labels"], rows] = 0
+    active = np.where(short > 0, sizes, 0)
+    near = _near(o, short, sizes)
+    near[b["labels"], rows] = False
+    if b["squared"]:
+        unit, terms = 2 * o.u * (active + 4 * np.maximum(short, 0)), active * np.maximum(short, 0) * 4
+    else:
+        unit, terms = near + 3 * o.u * (short > 0), active
+    unit[b["labels"], rows] = unit.sum(axis=0) + len(unit) * o.u * np.abs(o.after["dz"][b["labels"], rows]) / (
+        np.where(weight > 0, weight, 1) * b["scale"]
+    )
+    return {
+        "dz": weight * b["scale"] * unit + 3 * o.ulp(o.after["dz"]),
+        "loss": np.array([o.u * (terms.size + 8) * b["scale"] * (weight * terms).sum()]),
+    }
+
+
+@bound_of("penalty")
+def _penalty(o: Outcome) -> dict[str, Array]:
+    b = o.before
+    size = np.abs(b["weight"])
+    slope = b["l1"] + 2 * b["l2"] * size
+    value = (size * (b["l1"] + b["l2"] * size)).sum()
+    return {
+        "dweight": o.u * (4 * slope + 2 * np.abs(b["dweight"]) + slope),
+        "loss": np.array([o.u * (size.size + 8) * value + 4 * np.finfo(np.float64).eps * np.abs(o.after["loss"][0])]),
     }
 
 

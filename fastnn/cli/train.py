@@ -194,6 +194,8 @@ def _loss(name: str | None, target: ClassTarget | NumberTarget) -> Any:
     from fastnn.losses import get_loss
 
     loss = get_loss(name or ("cross_entropy" if isinstance(target, ClassTarget) else "mse"))
+    if not loss.in_commands:
+        raise CommandError(f"--loss {loss.name} is for Python: its outputs are neither logits nor the target itself")
     if (loss.task == "regress") != isinstance(target, NumberTarget):
         chosen = "classify" if isinstance(target, ClassTarget) else "regress"
         raise CommandError(f"--loss {loss.name} does not fit the task {chosen}; --task chooses another task")

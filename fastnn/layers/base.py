@@ -47,6 +47,9 @@ class Layer:
         """Writes the operations that make the layer's output."""
         raise NotImplementedError
 
+    def penalize(self, builder: Builder) -> None:
+        """Writes those that add penalties on its parameters to the loss and to the gradients: `builder.penalize`."""
+
     def backward(self, builder: Builder, dy: Gradient) -> Gradient | None:
         """Writes those that make the gradients of its parameters and of its input, which it returns; a first layer need
         not."""

@@ -36,6 +36,8 @@ class Dense(Layer):
     bias          False leaves b out
     weight_init   name or initializer; None chooses by the activation: He for ReLU, Xavier otherwise
     bias_init     the same for b
+    l1, l2        penalties on W, 0 or more: l1 sum |W| + l2 sum W^2 is added to the loss of each training step (Keras's
+                  regularizers). PyTorch's weight_decay of SGD is 2 l2, and takes the biases too
     """
 
     units: int
@@ -43,6 +45,8 @@ class Dense(Layer):
     bias: bool = True
     weight_init: "str | Initializer | None" = None
     bias_init: "str | Initializer" = "zeros"
+    l1: float = 0.0
+    l2: float = 0.0
 
     def __post_init__(self) -> None:
         from ..initializers import get_initializer
@@ -53,6 +57,8 @@ class Dense(Layer):
         if self.weight_init is not None:
             get_initializer(self.weight_init)
         get_initializer(self.bias_init)
+        for name in ("l1", "l2"):
+            object.__setattr__(self, name, checks.number("Dense", name, getattr(self, name), minimum=0.0))
 
     def outputs(self, inputs: int) -> int:
         return self.units
@@ -103,6 +109,10 @@ class Dense(Layer):
             c1=slope.c1 if slope else 0.0, c2=slope.c2 if slope else 0.0,
         )  # fmt: skip
         return Gradient(f"d{x.name}", dx, through_activation=slope is not None)
+
+    def penalize(self, builder: Builder) -> None:
+        if self.l1 or self.l2:
+            builder.penalize("weight", self.l1, self.l2, builder.kept[builder.layer]["x"].features)
 
     def _product(self, builder: Builder, name: str, x: Value) -> str:
         """The operation of one of the three products."""

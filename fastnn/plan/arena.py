@@ -215,6 +215,7 @@ class Parameters:
             slot = Slot(f"{entry.kind}{entry.layer}", shape, self.dtype, offset, (stride, item))
             found.append(Ref("parameters", slot))
         return found
+
     def _buffers(self, state: Array) -> Iterator[Entry]:
         """The running statistics in an arena with the layout of `state`."""
         for index, refs in enumerate(self.state_refs):

@@ -130,6 +130,22 @@ class Builder:
     def gradient(self, kind: str) -> Ref:
         return self.parameters.refs[self.layer][kind].within("gradients")
 
+    def penalize(self, kind: str, l1: float, l2: float, columns: int | None = None) -> None:
+        """Writes the operation that adds l1 sum |w| + l2 sum w**2 over a parameter to the loss, and its gradient to
+        that of the parameter: once a step, after the gradients of its parts were added up.
+
+        columns   only so many of a matrix that has a bias in its last one
+        """
+        weight, dweight = self.parameter(kind), self.gradient(kind)
+        if columns is not None:
+            weight, dweight = weight.first(columns), dweight.first(columns)
+        if weight.transposed:  # as they lie in memory
+            weight, dweight = weight.T, dweight.T
+        self.call(
+            "penalty", f"loss, d{weight.slot.name} += penalty({weight.slot.name})",
+            dweight=dweight, loss=Given("loss"), weight=weight, l1=l1, l2=l2,
+        )  # fmt: skip
+
     def buffer(self, kind: str) -> Ref:
         return self.parameters.state_refs[self.layer][kind]
 
@@ -166,6 +182,13 @@ def _gather_inputs(builder: Builder) -> Value:
     return x
 
 
+def _gather_weights(builder: Builder) -> Ref:
+    """The weights of the rows of the batch."""
+    weights = Ref("batch", builder.plan.batch.vector("w", builder.rows, builder.plan.dtype))
+    builder.call("gather_weights", "w = weights[order]", weights=weights, w=Given("w"), order=Given("order"))
+    return weights
+
+
 def _forward(builder: Builder, layers: Sequence["Layer"], x: Value) -> Value:
     for index, layer in enumerate(layers):
         builder.layer = index
@@ -175,7 +198,7 @@ def _forward(builder: Builder, layers: Sequence["Layer"], x: Value) -> Value:
 
 def compile_training(
     layers: Sequence["Layer"], parameters: Parameters, loss: "Loss | None", optimizer: "Optimizer | None", rows: int,
-    in_parts: bool = False, low_precision: bool = False, usual: int = 0,
+    in_parts: bool = False, low_precision: bool = False, usual: int = 0, weighted: bool = False,
 ) -> Plan:  # fmt: skip
     """The plan of one training step on up to `rows` rows.
 
@@ -183,6 +206,7 @@ def compile_training(
                     up
     low_precision   products of layers wide enough round their operands to bfloat16
     usual           the rows of a usual pass, for which the cheaper forms are chosen; 0: `rows`
+    weighted        each row has a weight in the loss
 
     Without a loss the outputs can be taken out ("output") and the gradient with respect to them is given ("loss");
     without an optimizer there is no update.
@@ -191,11 +215,12 @@ def compile_training(
     with builder.section("gather"):
         x = _gather_inputs(builder)
         targets = loss.gather(builder, parameters.outputs) if loss is not None else None
+        weights = _gather_weights(builder) if weighted else None
     with builder.section("forward"):
         z = _forward(builder, layers, x)
     with builder.section("loss"):
         if loss is not None and targets is not None:
-            gradient: Gradient | None = loss.differentiate(builder, z, targets)
+            gradient: Gradient | None = loss.differentiate(builder, z, targets, weights)
         else:
             gradient = Gradient(f"d{z.name}", builder.gradient_of(z))
             text = f"{gradient.name} = transpose(doutputs)"
@@ -209,6 +234,10 @@ def compile_training(
         if in_parts:
             total = builder.flat("gradients")
             builder.call("add_parts", "dW = sum of its parts", total=total, parts=Given("parts"))
+    with builder.section("penalty"):
+        for index, layer in enumerate(layers):
+            builder.layer = index
+            layer.penalize(builder)
     with builder.section("update"):
         if optimizer is not None:
             optimizer.update(builder)

@@ -35,7 +35,8 @@ class Plan:
     """What one step of training, or one pass of inference, does.
 
     rows       the most rows that a pass can take; a pass may have fewer
-    sections   name -> [first, last) in `calls`: "gather", "forward", "loss", "backward", "reduce", "update", "output"
+    sections   name -> [first, last) in `calls`: "gather", "forward", "loss", "backward", "reduce", "penalty", "update",
+               "output"; from "reduce" on they are run once a step, after all its passes
     batch      the layout of a pass's inputs and targets: written by "gather", only read by the other sections
     workspace  that of values that live within a pass;  scratch  of those that live within a layer
     """

@@ -1,7 +1,10 @@
 /* Every kernel, for the dtype and the level that the including unit has chosen. A new file of kernels is entered here. */
 #include "../dense.c"
 #include "../activations.c"
-#include "../losses.c"
+#include "../regression_losses.c"
+#include "../binary_losses.c"
+#include "../class_losses.c"
+#include "../penalties.c"
 #include "../normalization.c"
 #include "../dropout.c"
 #include "../optimizers.c"

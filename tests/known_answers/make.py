@@ -2,6 +2,7 @@
 
     python tests/known_answers/make.py
     python tests/known_answers/make_optimizers.py
+    python tests/known_answers/make_losses.py
 
 need torch 2.13 and a CPU with FMA, and write the .npz files beside them. Every file holds its inputs as well
 as its answers, so that a test needs the file alone. The inputs come from the raw 64-bit stream of Philox, which NumPy
@@ -54,41 +55,6 @@ def save(name: str, arrays: dict[str, np.ndarray]) -> None:
     path = HERE / f"{name}.npz"
     np.savez_compressed(path, allow_pickle=False, made_by=np.array(made_by), **arrays)
     print(f"{path.name}: {len(arrays)} arrays, {path.stat().st_size / 1024:.0f} KiB")
-
-
-# Losses.
-
-
-def losses() -> None:
-    """Value (mean over rows, or over all elements) and gradient of each loss, for ordinary logits and for +-1e4."""
-    numbers = Numbers(2)
-    rows, columns = 9, 5
-    signs = numbers.integers(2, rows, columns) * 2.0 - 1.0
-    inputs = {"ordinary": numbers.uniform(-4, 4, rows, columns)}
-    inputs["extreme"] = 1e4 * signs + numbers.uniform(-8, 8, rows, columns)
-    labels = numbers.integers(columns, rows)
-    arrays: dict[str, np.ndarray] = {"labels": labels.astype(np.int32)}
-    arrays["targets.mse"] = numbers.uniform(-3, 3, rows, columns).astype(np.float32)
-    arrays["targets.bce"] = numbers.integers(2, rows, columns).astype(np.float32)
-    functions: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
-        "cross_entropy": nn.functional.cross_entropy,
-        "mse": nn.functional.mse_loss,
-        "bce": nn.functional.binary_cross_entropy_with_logits,
-    }
-    for kind, values in inputs.items():
-        single = values.astype(np.float32)  # float64 gets the same, exactly representable numbers
-        arrays[f"outputs.{kind}"] = single
-        for name, function in functions.items():
-            for dtype in (np.float32, np.float64):
-                outputs = torch.tensor(single.astype(dtype), requires_grad=True)
-                target = labels if name == "cross_entropy" else arrays[f"targets.{name}"].astype(dtype)
-                value = function(outputs, torch.from_numpy(target))
-                backward(value)
-                key = f"{name}.{kind}.{np.dtype(dtype).name}"
-                assert outputs.grad is not None
-                arrays[f"{key}.value"] = value.detach().numpy()
-                arrays[f"{key}.grad"] = outputs.grad.numpy()
-    save("losses", arrays)
 
 
 # Batch normalisation.
@@ -246,4 +212,4 @@ def run(*makers: Callable[[], None]) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(run(losses, batchnorm, trainings))
+    raise SystemExit(run(batchnorm, trainings))

@@ -22,12 +22,26 @@ import numpy as np
 
 from fastnn.kernels import OPERATIONS, Operation
 
-from . import activations, data, dense, dropout, gradients, losses, making, normalization, optimizers, reductions
+from . import (
+    activations,
+    binary_losses,
+    class_losses,
+    data,
+    dense,
+    dropout,
+    gradients,
+    making,
+    normalization,
+    optimizers,
+    penalties,
+    reductions,
+    regression_losses,
+)
 from .making import PIECE, Scratch, Work
 
 __all__ = [
-    "activations", "data", "dense", "dropout", "gradients", "losses", "normalization", "optimizers", "prepared",
-    "reductions",
+    "activations", "binary_losses", "class_losses", "data", "dense", "dropout", "gradients", "normalization",
+    "optimizers", "penalties", "prepared", "reductions", "regression_losses",
 ]  # fmt: skip
 
 

@@ -22,6 +22,11 @@ def _gather_labels(scratch: Scratch, labels: Array, y: Array, order: Array) -> W
     return _gather_rows(scratch, labels, y, order)
 
 
+@makes("gather_weights")
+def _gather_weights(scratch: Scratch, weights: Array, w: Array, order: Array) -> Work:
+    return _gather_rows(scratch, weights, w, order)
+
+
 @makes("rows_to_features", "features_to_rows")
 def _transpose(scratch: Scratch, out: Array, x: Array) -> Work:
     rows = BLOCK if x.nbytes > PIECE else max(1, len(x))

@@ -6,21 +6,25 @@ from . import (
     activations,
     adam,
     adaptive,
+    binary_losses,
+    class_losses,
     data,
     dense,
     dropout,
     gradients,
-    losses,
     low_precision,
     normalization,
     optimizers,
+    penalties,
     reductions,
+    regression_losses,
 )
 from .entry import KERNELS, compile_entry, compile_routine
 
 __all__ = [
-    "KERNELS", "activations", "adam", "adaptive", "compile_kernel", "data", "dense", "dropout", "gradients", "losses",
-    "low_precision", "normalization", "optimizers", "reductions",
+    "KERNELS", "activations", "adam", "adaptive", "binary_losses", "class_losses", "compile_kernel", "data", "dense",
+    "dropout", "gradients", "low_precision", "normalization", "optimizers", "penalties", "reductions",
+    "regression_losses",
 ]  # fmt: skip
 
 

@@ -33,6 +33,12 @@ def gather_labels(labels, y, order, B, R):
         labels[b] = y[order[b]]
 
 
+@kernel
+def gather_weights(weights, w, order, B, R):
+    for b in range(B):
+        weights[b] = w[order[b]]
+
+
 @njit(error_model="numpy")
 def _transpose(out, x, rows, columns):
     """out = x^T for x with that many rows and columns, in square blocks."""

@@ -9,18 +9,21 @@ from . import (
     activations,
     adam,
     adaptive,
+    binary_losses,
+    class_losses,
     data,
     dense,
     dropout,
     gradients,
-    losses,
     low_precision,
     normalization,
     optimizers,
+    penalties,
     reductions,
+    regression_losses,
 )
 
 __all__ = [
-    "activations", "adam", "adaptive", "data", "dense", "dropout", "gradients", "losses", "low_precision",
-    "normalization", "optimizers", "reductions",
+    "activations", "adam", "adaptive", "binary_losses", "class_losses", "data", "dense", "dropout", "gradients",
+    "low_precision", "normalization", "optimizers", "penalties", "reductions", "regression_losses",
 ]  # fmt: skip

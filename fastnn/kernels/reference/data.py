@@ -31,6 +31,17 @@ def gather_labels(labels: Array, y: Array, order: Array) -> None:
     labels[...] = y[order]
 
 
+@operation(writes="weights[B]", reads="w[R] order[B]:int64<R", padding="none")
+def gather_weights(weights: Array, w: Array, order: Array) -> None:
+    """weights[b] = w[order[b]].
+
+    weights  (B,)  written
+    w        (R,)  read
+    order    (B,)  int64, read; every entry in [0, R)
+    """
+    weights[...] = w[order]
+
+
 @operation(writes="out[F,B]", reads="x[B,F]", padding="blocks", splits="F B")
 def rows_to_features(out: Array, x: Array) -> None:
     """out[f, b] = x[b, f]: row-major to feature-major.
