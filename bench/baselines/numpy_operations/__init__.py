@@ -22,12 +22,26 @@ import numpy as np
 
 from fastnn.kernels import OPERATIONS, Operation
 
-from . import activations, data, dense, dropout, gradients, losses, making, normalization, optimizers, reductions
+from . import (
+    activations,
+    blocks,
+    data,
+    dense,
+    dropout,
+    embedding,
+    gradients,
+    layer_norm,
+    losses,
+    making,
+    normalization,
+    optimizers,
+    reductions,
+)
 from .making import PIECE, Scratch, Work
 
 __all__ = [
-    "activations", "data", "dense", "dropout", "gradients", "losses", "normalization", "optimizers", "prepared",
-    "reductions",
+    "activations", "blocks", "data", "dense", "dropout", "embedding", "gradients", "layer_norm", "losses",
+    "normalization", "optimizers", "prepared", "reductions",
 ]  # fmt: skip
 
 

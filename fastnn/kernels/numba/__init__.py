@@ -6,10 +6,13 @@ from . import (
     activations,
     adam,
     adaptive,
+    blocks,
     data,
     dense,
     dropout,
+    embedding,
     gradients,
+    layer_norm,
     losses,
     low_precision,
     normalization,
@@ -19,8 +22,8 @@ from . import (
 from .entry import KERNELS, compile_entry, compile_routine
 
 __all__ = [
-    "KERNELS", "activations", "adam", "adaptive", "compile_kernel", "data", "dense", "dropout", "gradients", "losses",
-    "low_precision", "normalization", "optimizers", "reductions",
+    "KERNELS", "activations", "adam", "adaptive", "blocks", "compile_kernel", "data", "dense", "dropout", "embedding",
+    "gradients", "layer_norm", "losses", "low_precision", "normalization", "optimizers", "reductions",
 ]  # fmt: skip
 
 

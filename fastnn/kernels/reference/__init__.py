@@ -9,10 +9,13 @@ from . import (
     activations,
     adam,
     adaptive,
+    blocks,
     data,
     dense,
     dropout,
+    embedding,
     gradients,
+    layer_norm,
     losses,
     low_precision,
     normalization,
@@ -21,6 +24,6 @@ from . import (
 )
 
 __all__ = [
-    "activations", "adam", "adaptive", "data", "dense", "dropout", "gradients", "losses", "low_precision",
-    "normalization", "optimizers", "reductions",
+    "activations", "adam", "adaptive", "blocks", "data", "dense", "dropout", "embedding", "gradients", "layer_norm",
+    "losses", "low_precision", "normalization", "optimizers", "reductions",
 ]  # fmt: skip
