@@ -40,6 +40,7 @@ _HOME = {
     "InverseTime": "schedules",
     "LBFGS": "optimizers",
     "LambdaCallback": "callbacks",
+    "LayerNorm": "layers",
     "Lion": "optimizers",
     "MSE": "losses",
     "MinMaxScaler": "preprocessing",
@@ -54,6 +55,7 @@ _HOME = {
     "Prefetch": "prefetch",
     "ProgressBar": "callbacks",
     "RAdam": "optimizers",
+    "RMSNorm": "layers",
     "RMSProp": "optimizers",
     "Recall": "metrics",
     "ReduceOnPlateau": "schedules",
@@ -87,7 +89,7 @@ if TYPE_CHECKING:
     from .gradcheck import gradcheck
     from .history import History
     from .kernels.backends import backends
-    from .layers import Activation, BatchNorm, Dense, Dropout
+    from .layers import Activation, BatchNorm, Dense, Dropout, LayerNorm, RMSNorm
     from .losses import BCE, MSE, CrossEntropy
     from .metrics import AUC, ECE, F1, Precision, Recall, TopK, calibration_curve, confusion_matrix
     from .model import Sequential, load

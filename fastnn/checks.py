@@ -248,9 +248,11 @@ def _is_mapped(array: Any) -> bool:
 
 
 def subclasses(base: type) -> dict[str, Any]:
-    """All classes below a base by name, so that a new layer or loss need not be entered anywhere."""
+    """All classes below a base by name, so that a new layer or loss need not be entered anywhere; without those whose
+    name says that they are not for users."""
     found: dict[str, Any] = {}
     cls: type
     for cls in base.__subclasses__():
-        found.update({cls.__name__: cls, **subclasses(cls)})
+        own = {} if cls.__name__.startswith("_") else {cls.__name__: cls}
+        found.update({**own, **subclasses(cls)})
     return found

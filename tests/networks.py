@@ -9,7 +9,7 @@ from typing import Any
 import cases
 import numpy as np
 
-from fastnn import Activation, BatchNorm, Dense, Dropout, Sequential
+from fastnn import Activation, BatchNorm, Dense, Dropout, LayerNorm, RMSNorm, Sequential
 
 Array = np.ndarray[Any, Any]
 LOSSES = ("cross_entropy", "mse", "bce")
@@ -43,6 +43,15 @@ def mixes(width: int, outputs: int) -> dict[str, list[Any]]:
         "batch norm before relu": [Dense(width, bias=False), BatchNorm(), Activation("relu"), last],
         "batch norm twice": [Dense(width, "tanh"), BatchNorm(), BatchNorm(momentum=0.5), last],
         "batch norm last": [Dense(width, "sigmoid"), last, BatchNorm()],
+        "batch norm without gamma": [
+            Dense(width, "relu"), BatchNorm(scale=False), Dense(width), BatchNorm(shift=False), last,
+        ],
+        "batch norm of nothing learnt": [BatchNorm(scale=False, shift=False), Dense(width, "tanh"), last],
+        "layer norm first": [LayerNorm(), Dense(width, "relu"), last],
+        "layer norm before relu": [Dense(width), LayerNorm(), Activation("relu"), last],
+        "layer norm after tanh": [Dense(width, "tanh"), LayerNorm(shift=False), Dropout(0.2), last],
+        "layer norm twice and last": [Dense(width, "sigmoid"), LayerNorm(scale=False), LayerNorm(), last, LayerNorm()],
+        "rms norm": [RMSNorm(), Dense(width, "relu"), RMSNorm(0.1), Dense(width), RMSNorm(scale=False), last],
         "all kinds": [
             Dense(width, "relu"), BatchNorm(), Activation("tanh"), Dropout(0.2), Dense(width, "sigmoid"), Dropout(0.1),
             BatchNorm(), Activation("identity"), last,

@@ -8,6 +8,6 @@ from .activation import Activation
 from .base import Layer
 from .dense import Dense
 from .dropout import Dropout
-from .normalization import BatchNorm
+from .normalization import BatchNorm, LayerNorm, RMSNorm
 
-__all__ = ["Activation", "BatchNorm", "Dense", "Dropout", "Layer"]
+__all__ = ["Activation", "BatchNorm", "Dense", "Dropout", "Layer", "LayerNorm", "RMSNorm"]

@@ -80,6 +80,12 @@ class Layout:
             Slot(name, (length,), dtype, self.bytes, (dtype.itemsize,)), padded(length, dtype) * dtype.itemsize
         )
 
+    def constant(self, name: str, length: int, dtype: Any, fill: float) -> Slot:
+        """A slot of one axis that holds one number throughout."""
+        slot = self.vector(name, length, dtype)
+        self.slots[-1] = slot._replace(fill=fill)
+        return self.slots[-1]
+
     def matrix(self, name: str, rows: int, columns: int, dtype: Any, spare_rows: bool = True) -> Slot:
         """A slot of two axes, the second contiguous.
 

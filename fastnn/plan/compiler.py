@@ -112,6 +112,10 @@ class Builder:
         """Room for one number per feature that lives within a pass."""
         return Ref("workspace", self.plan.workspace.vector(name, length, self.plan.dtype))
 
+    def constant(self, name: str, length: int, fill: float) -> Ref:
+        """The same number for each feature, or for each row."""
+        return Ref("workspace", self.plan.workspace.constant(name, length, self.plan.dtype, fill))
+
     def gradient_of(self, x: Value) -> Ref:
         """A place for the gradient with respect to x: x's own, unless its maker still needs x."""
         if not x.needed:
