@@ -24,6 +24,7 @@ _HOME = {
     "Centerer": "preprocessing",
     "Chain": "preprocessing",
     "Checkpoint": "checkpoints",
+    "Concatenate": "layers",
     "Constant": "schedules",
     "Cosine": "schedules",
     "CosineRestarts": "schedules",
@@ -59,6 +60,7 @@ _HOME = {
     "RMSProp": "optimizers",
     "Recall": "metrics",
     "ReduceOnPlateau": "schedules",
+    "Residual": "layers",
     "RobustScaler": "preprocessing",
     "Rprop": "optimizers",
     "SGD": "optimizers",
@@ -89,7 +91,7 @@ if TYPE_CHECKING:
     from .gradcheck import gradcheck
     from .history import History
     from .kernels.backends import backends
-    from .layers import Activation, BatchNorm, Dense, Dropout, LayerNorm, RMSNorm
+    from .layers import Activation, BatchNorm, Concatenate, Dense, Dropout, LayerNorm, Residual, RMSNorm
     from .losses import BCE, MSE, CrossEntropy
     from .metrics import AUC, ECE, F1, Precision, Recall, TopK, calibration_curve, confusion_matrix
     from .model import Sequential, load

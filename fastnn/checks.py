@@ -253,6 +253,7 @@ def subclasses(base: type) -> dict[str, Any]:
     found: dict[str, Any] = {}
     cls: type
     for cls in base.__subclasses__():
-        own = {} if cls.__name__.startswith("_") else {cls.__name__: cls}
-        found.update({**own, **subclasses(cls)})
+        if not cls.__name__.startswith("_"):
+            found[cls.__name__] = cls
+        found.update(subclasses(cls))
     return found

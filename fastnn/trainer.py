@@ -18,6 +18,7 @@ from .optimizers import Optimizer, get_optimizer
 from .optimizers.search import LBFGS, Search
 from .plan.arena import Parameters, aligned_zeros, fill_entries, padded_matrix
 from .plan.compiler import compile_training, tile_rows
+from .plan.nodes import all_layers
 from .plan.plan import Plan
 from .plan.prepared import Progress
 from .plan.program import Program
@@ -342,7 +343,7 @@ class Trainer:
         counters = steps * _PASSES_OF_A_STEP + places
         return {
             f"dropout_key{index}": PerPass(step_keys(self.model.seed, index, counters))
-            for index, layer in enumerate(self.model.layers)
+            for index, layer in enumerate(all_layers(self.model.layers))
             if layer.random
         }
 

@@ -6,8 +6,11 @@ its forward and backward operations with the builder's help.
 
 from .activation import Activation
 from .base import Layer
+from .blocks import Concatenate, Residual
 from .dense import Dense
 from .dropout import Dropout
 from .normalization import BatchNorm, LayerNorm, RMSNorm
 
-__all__ = ["Activation", "BatchNorm", "Dense", "Dropout", "Layer", "LayerNorm", "RMSNorm"]
+__all__ = [
+    "Activation", "BatchNorm", "Concatenate", "Dense", "Dropout", "Layer", "LayerNorm", "RMSNorm", "Residual",
+]  # fmt: skip

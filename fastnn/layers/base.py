@@ -1,10 +1,11 @@
 """What every layer answers."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
+from .. import checks
 from ..plan.arena import Layout, Ref
 from ..plan.compiler import Builder, Gradient, Value
 
@@ -31,8 +32,16 @@ class Layer:
         """Width of the output for a width of the input."""
         return inputs
 
+    def parts(self) -> Mapping[str, tuple["Layer", ...]]:
+        """The layers in it, if it is a block: branches of layers one after the other, by the names that stand in the
+        paths of their arrays."""
+        return {}
+
+    def check_place(self, inputs: int, before: tuple["Layer", ...]) -> None:
+        """ValueError where the layer cannot stand behind these layers, or take an input of that width."""
+
     def parameters(self, layout: Layout, index: int, inputs: int, dtype: np.dtype[Any]) -> dict[str, Ref]:
-        """Places for what the optimizer moves; `index` is the layer's position in the model."""
+        """Places for what the optimizer moves; `index` is the layer's number in the model."""
         return {}
 
     def buffers(self, layout: Layout, index: int, inputs: int, dtype: np.dtype[Any]) -> dict[str, Ref]:
@@ -51,3 +60,16 @@ class Layer:
         """Writes those that make the gradients of its parameters and of its input, which it returns; a first layer need
         not."""
         raise NotImplementedError
+
+
+def checked_layers(owner: str, argument: str, layers: Any) -> tuple[Layer, ...]:
+    """The layers as a tuple, each an instance of a known class."""
+    if isinstance(layers, (str, Layer)) or not isinstance(layers, Iterable):
+        raise TypeError(f"{owner}({argument}={layers!r}): expected a list of layers such as Dense(10)")
+    layers = tuple(layers)
+    for number, layer in enumerate(layers):
+        if not isinstance(layer, Layer):
+            hint = "; write it with its arguments in brackets" if isinstance(layer, type) else ""
+            known = ", ".join(checks.subclasses(Layer))
+            raise TypeError(f"{owner}: {argument}[{number}] is {layer!r}, expected one of {known}{hint}")
+    return layers
