@@ -33,8 +33,10 @@ _HOME = {
     "Dropout": "layers",
     "ECE": "metrics",
     "EarlyStopping": "callbacks",
+    "Embedding": "layers",
     "Exponential": "schedules",
     "F1": "metrics",
+    "Flatten": "layers",
     "Group": "optimizers",
     "History": "history",
     "InverseSquareRoot": "schedules",
@@ -66,6 +68,7 @@ _HOME = {
     "SGD": "optimizers",
     "SearchThenConverge": "schedules",
     "Sequential": "model",
+    "Standardize": "layers",
     "Standardizer": "preprocessing",
     "StepDecay": "schedules",
     "TopK": "metrics",
@@ -91,7 +94,19 @@ if TYPE_CHECKING:
     from .gradcheck import gradcheck
     from .history import History
     from .kernels.backends import backends
-    from .layers import Activation, BatchNorm, Concatenate, Dense, Dropout, LayerNorm, Residual, RMSNorm
+    from .layers import (
+        Activation,
+        BatchNorm,
+        Concatenate,
+        Dense,
+        Dropout,
+        Embedding,
+        Flatten,
+        LayerNorm,
+        Residual,
+        RMSNorm,
+        Standardize,
+    )
     from .losses import BCE, MSE, CrossEntropy
     from .metrics import AUC, ECE, F1, Precision, Recall, TopK, calibration_curve, confusion_matrix
     from .model import Sequential, load

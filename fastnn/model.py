@@ -8,6 +8,7 @@ scores, model files) is imported by the methods that need it, so that a process 
 from __future__ import annotations
 
 import dataclasses
+import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -41,7 +42,8 @@ class Sequential:
 
     layers   Dense, Activation, BatchNorm and so on (docs/methods.md), blocks of them such as Residual([...]); at least
              one
-    inputs   number of input features, at least 1
+    inputs   number of input features, at least 1; where Flatten is the first layer also the shape of a row of data,
+             such as (28, 28), which stands for the product
     dtype    "float32" or "float64": parameters, arithmetic and outputs
     seed     0 or more; decides initial weights, shuffling, the validation split and dropout. The same seed, machine
              and backend give the same bits.
@@ -50,9 +52,11 @@ class Sequential:
     `fit`, None before) and parameters, the numbers themselves.
     """
 
-    def __init__(self, layers: Iterable[Any], inputs: int, dtype: DTypeLike = "float32", seed: int = 0) -> None:
+    def __init__(
+        self, layers: Iterable[Any], inputs: int | tuple[int, ...], dtype: DTypeLike = "float32", seed: int = 0
+    ) -> None:
         self.layers = _layers(layers)
-        self.inputs = checks.integer("Sequential", "inputs", inputs, minimum=1)
+        self.inputs = _inputs(inputs, self.layers[0])
         self.dtype = _dtype(dtype)
         self.seed = checks.integer("Sequential", "seed", seed, minimum=0)
         self.loss: Any = None
@@ -68,14 +72,22 @@ class Sequential:
         for entry in self._numbers():
             node = self.parameters.nodes[entry.layer]
             layer: Any = node.layer
-            if entry.kind not in ("weight", "bias"):
-                entry.value[...] = layer.initial.get(entry.kind, 0.0)
+            kind = entry.kind.rstrip("0123456789")  # a layer may have weight0 and weight4
+            if kind not in ("weight", "bias"):
+                with np.errstate(over="ignore"):
+                    entry.value[...] = layer.start(entry.kind)
+                if not np.isfinite(entry.value).all():
+                    name = f"{entry.kind} of layer {entry.path.removeprefix('layers.')}"
+                    raise ValueError(f"Sequential: {name} holds numbers beyond {self.dtype}")
                 continue
-            initializer = getattr(layer, f"{entry.kind}_init")
+            initializer = getattr(layer, f"{kind}_init")
             if initializer is None:
-                initializer = default_initializer(_activation_after(layer, node.following), entry.kind)
+                initializer = default_initializer(_activation_after(layer, node.following), kind)
             initializer = get_initializer(initializer)
-            entry.value[...] = draw(initializer, self.seed, entry.layer, entry.kind, entry.shape, fan_in=node.inputs)
+            number = int(entry.kind.removeprefix(kind)) + 1 if kind != entry.kind else 0
+            entry.value[...] = draw(
+                initializer, self.seed, entry.layer, kind, entry.shape, fan_in=node.inputs, number=number
+            )
 
     @property
     def outputs(self) -> int:
@@ -190,7 +202,7 @@ class Sequential:
         from fastnn import scoring
 
         allow_nonfinite = checks.flag("predict", "allow_nonfinite", allow_nonfinite)
-        X = checks.features(X, self.inputs, self.dtype, allow_nonfinite=allow_nonfinite, whole=False)
+        X = self.parameters.checked_inputs(X, allow_nonfinite=allow_nonfinite, whole=False)
         return scoring.predict_rows(self.predictor(backend), X, self.count)
 
     def predictor(self, backend: str = "auto") -> Predictor:
@@ -404,6 +416,15 @@ def _layers(layers: Iterable[Any]) -> tuple[Any, ...]:
     return checked
 
 
+def _inputs(inputs: int | tuple[int, ...], first: Layer) -> int:
+    """How many numbers a row of data has."""
+    if not isinstance(inputs, (tuple, list)):
+        return checks.integer("Sequential", "inputs", inputs, minimum=1)
+    if not inputs or not first.flattens:
+        raise ValueError(f"Sequential(inputs={inputs!r}): a shape needs an axis, and Flatten() as the first layer")
+    return math.prod(checks.integer("Sequential", "inputs", axis, minimum=1) for axis in inputs)
+
+
 def _dtype(dtype: DTypeLike) -> np.dtype[Any]:
     try:
         name = np.dtype(dtype).name if dtype is not None else None
@@ -446,11 +467,11 @@ def _short(layer: Any) -> str:
 
 
 def _written(value: Any) -> str:
-    """The value of a field as a user writes it: layers in short too, and of many numbers the first ones."""
+    """The value of a field as a user writes it: layers in short too, of many numbers the first ones."""
     if isinstance(value, Layer):
         return _short(value)
-    if isinstance(value, tuple):
-        shown = [_written(item) for item in (value if len(value) <= 8 or isinstance(value[0], Layer) else value[:3])]
-        rest = [] if len(shown) == len(value) else [f"... {len(value)} numbers"]
-        return f"[{', '.join(shown + rest)}]"
-    return repr(value)
+    if not isinstance(value, tuple):
+        return repr(value)
+    if len(value) > 3 and all(isinstance(item, float) for item in value):
+        return f"[{', '.join(f'{item:g}' for item in value[:3])}, ... {len(value)} numbers]"
+    return f"[{', '.join(map(_written, value))}]"

@@ -140,7 +140,7 @@ def scorer(
     names: tuple[str, str] = ("X", "y"),
 ) -> Scorer:
     """Check data and targets (called `names` in errors) and make them ready for scoring."""
-    X = checks.features(X, model.inputs, model.dtype, names[0], allow_nonfinite, whole=False)
+    X = model.parameters.checked_inputs(X, names[0], allow_nonfinite, whole=False)
     targets = check_targets(model, loss, y, X, names, allow_nonfinite)
     return Scorer(model.predictor(backend), model.count, X, targets, loss, metrics)
 

@@ -204,7 +204,7 @@ class Trainer:
             raise ValueError("Trainer(loss=None): without a loss use forward(), backward() and step()")
         allow_nonfinite = checks.flag("bind", "allow_nonfinite", allow_nonfinite)
         parameters, dtype = self.model.parameters, self.model.dtype
-        data = checks.features(X, parameters.inputs, dtype, allow_nonfinite=allow_nonfinite)
+        data = parameters.checked_inputs(X, allow_nonfinite=allow_nonfinite)
         targets = self.loss.check_targets(y, parameters.outputs, dtype, "y", allow_nonfinite)
         checks.same_rows(data, targets)
         return self.bound(data, targets)
@@ -263,7 +263,7 @@ class Trainer:
 
     def forward(self, X: Any) -> Array:
         """The outputs (rows, outputs) of a batch in training mode; `backward` and `step` may follow."""
-        data = checks.features(X, self.model.parameters.inputs, self.model.dtype)
+        data = self.model.parameters.checked_inputs(X)
         rows, outputs = len(data), self.model.parameters.outputs
         out = padded_matrix(rows, outputs, self.model.dtype)
         keys = self.dropout_keys(np.array([self.step_count]), np.zeros(1, np.int64))

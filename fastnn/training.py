@@ -89,7 +89,7 @@ def fit(
     else:
         if steps_per_epoch is not None:
             raise ValueError(f"fit(steps_per_epoch={steps_per_epoch!r}): for batches only; arrays end by themselves")
-        X = checks.features(X, model.inputs, model.dtype, allow_nonfinite=allow_nonfinite, whole=False)
+        X = model.parameters.checked_inputs(X, allow_nonfinite=allow_nonfinite, whole=False)
         targets = scoring.check_targets(model, loss, y, X, ("X", "y"), allow_nonfinite)
         data, taken = [X, targets], np.arange(len(X))
         if split:

@@ -19,8 +19,9 @@ KERNEL(embedding_forward)
     const int64_t F = next_integer(&words), B = next_integer(&words);
     for (int64_t f = 0; f < F; f++) {
         REAL *out = row_of(y, f);
+        const REAL *values = row_of(table, f);
         for (int64_t b = 0; b < B; b++) {
-            out[b] = row_of(table, codes[b])[f];
+            out[b] = values[codes[b]];
         }
     }
 }
@@ -29,19 +30,18 @@ KERNEL(embedding_backward)
 {
     const Matrix dtable = next_matrix(&words), dy = next_matrix(&words);
     const int32_t *codes = next_address(&words);
-    const int64_t C = next_integer(&words), F = next_integer(&words), B = next_integer(&words);
+    const int64_t F = next_integer(&words), C = next_integer(&words), B = next_integer(&words);
     const int64_t accumulate = next_integer(&words);
-    if (!accumulate) {
-        for (int64_t c = 0; c < C; c++) {
-            for (int64_t f = 0; f < F; f += LANES) {
-                store(row_of(dtable, c) + f, (V){0});
+    for (int64_t f = 0; f < F; f++) {
+        REAL *totals = row_of(dtable, f);
+        const REAL *grad = row_of(dy, f);
+        if (!accumulate) {
+            for (int64_t c = 0; c < C; c += LANES) {
+                store(totals + c, (V){0});
             }
         }
-    }
-    for (int64_t b = 0; b < B; b++) {
-        REAL *row = row_of(dtable, codes[b]);
-        for (int64_t f = 0; f < F; f++) {
-            row[f] += row_of(dy, f)[b];
+        for (int64_t b = 0; b < B; b++) {
+            totals[codes[b]] += grad[b];
         }
     }
 }

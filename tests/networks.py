@@ -15,10 +15,12 @@ from fastnn import (
     Concatenate,
     Dense,
     Dropout,
+    Flatten,
     LayerNorm,
     Residual,
     RMSNorm,
     Sequential,
+    Standardize,
 )
 
 Array = np.ndarray[Any, Any]
@@ -89,6 +91,12 @@ def mixes(width: int, outputs: int) -> dict[str, list[Any]]:
         ],
         "branches last": [
             Dense(width, "relu"), Concatenate([[Dense(max(outputs - 1, 1))], [Activation("tanh"), Dense(1)]]),
+        ],
+        "flatten first": [Flatten(), Dense(width, "relu"), Flatten(), last],
+        "standardize between and last": [
+            Dense(width, "tanh"), Standardize((0.5,) * width, (2.0,) * width), Dense(width, "relu"),
+            Residual([Standardize((0.1,) * width, (0.5,) * width)]), last,
+            Standardize((-1.0,) * outputs, (3.0,) * outputs),
         ],
         "all kinds in a residual": [
             Dense(width, "relu"), Residual([BatchNorm(), Activation("tanh"), Dropout(0.2), Dense(width), RMSNorm()]),

@@ -241,7 +241,7 @@ def rounded_to_the_nearest(codes, x, categories):
 
 @wrong("embedding_backward")
 def one_row_of_each_category(dtable, dy, codes, accumulate):
-    dtable[codes] += dy.T
+    dtable[:, codes] += dy
 
 
 @wrong("standardize")

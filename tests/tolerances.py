@@ -149,8 +149,8 @@ def _add_parts(o: Outcome) -> dict[str, Array]:
 def _embedding_backward(o: Outcome) -> dict[str, Array]:
     """A sum over the rows of each category."""
     b = o.before
-    total, terms = np.zeros(b["dtable"].shape), np.zeros((len(b["dtable"]), 1))
-    np.add.at(total, b["codes"], np.abs(b["dy"]).T.astype(np.float64))
+    total, terms = np.zeros(b["dtable"].shape), np.zeros(b["dtable"].shape[1])
+    np.add.at(total, (slice(None), b["codes"]), np.abs(b["dy"]).astype(np.float64))
     np.add.at(terms, b["codes"], 1)
     if b["accumulate"]:
         total += np.abs(b["dtable"]).astype(np.float64)

@@ -9,8 +9,11 @@ from .base import Layer
 from .blocks import Concatenate, Residual
 from .dense import Dense
 from .dropout import Dropout
+from .embedding import Embedding
+from .inputs import Flatten, Standardize
 from .normalization import BatchNorm, LayerNorm, RMSNorm
 
 __all__ = [
-    "Activation", "BatchNorm", "Concatenate", "Dense", "Dropout", "Layer", "LayerNorm", "RMSNorm", "Residual",
+    "Activation", "BatchNorm", "Concatenate", "Dense", "Dropout", "Embedding", "Flatten", "Layer", "LayerNorm",
+    "RMSNorm", "Residual", "Standardize",
 ]  # fmt: skip

@@ -25,6 +25,9 @@ class Layer:
     """What all numbers of a parameter or buffer start at, by kind: 0 for those not named here. Weights and biases are
     drawn by the layer's `weight_init` and `bias_init`."""
 
+    flattens: ClassVar[bool] = False
+    """Whether it lets rows of data have any shape, where it is the first layer."""
+
     minimum: ClassVar[Mapping[str, float]] = {}
     """The least number that a parameter or buffer may hold, by kind, where there is one."""
 
@@ -39,6 +42,17 @@ class Layer:
 
     def check_place(self, inputs: int, before: tuple["Layer", ...]) -> None:
         """ValueError where the layer cannot stand behind these layers, or take an input of that width."""
+
+    def check_inputs(self, X: Array, name: str) -> None:
+        """ValueError where X, (rows, inputs) of the model's dtype, holds numbers that the layer cannot take."""
+
+    def keeps(self, column: int) -> bool:
+        """Whether a feature comes out in its place as it was."""
+        return False
+
+    def start(self, kind: str) -> Any:
+        """The starting values of a parameter or buffer that is not drawn."""
+        return self.initial.get(kind, 0.0)
 
     def parameters(self, layout: Layout, index: int, inputs: int, dtype: np.dtype[Any]) -> dict[str, Ref]:
         """Places for what the optimizer moves; `index` is the layer's number in the model."""

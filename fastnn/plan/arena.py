@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from .. import checks
 from ..kernels.cpu import vector_bytes
 from .nodes import depth_first, numbered
 
@@ -63,6 +64,11 @@ class Ref(NamedTuple):
         """Some of the features of a feature-major value, where they lie."""
         offset = self.slot.offset + first * self.slot.strides[0]
         return Ref(self.arena, self.slot._replace(shape=(count, self.slot.shape[1]), offset=offset))
+
+    def feature(self, number: int) -> "Ref":
+        """One feature of such a value, of one axis."""
+        slot, offset = self.slot, self.slot.offset + number * self.slot.strides[0]
+        return Ref(self.arena, slot._replace(shape=slot.shape[1:], offset=offset, strides=slot.strides[1:]))
 
     @property
     def T(self) -> "Ref":
@@ -210,6 +216,23 @@ class Parameters:
         self.arena, self.state = arena.allocate(), state.allocate()
         self.entries = list(self.views(self.arena))
         self.buffers = list(self._buffers(self.state))
+
+    def checked_inputs(
+        self, X: Any, name: str = "X", allow_nonfinite: bool = False, whole: bool = True
+    ) -> Array:
+        """X as (rows, inputs) that every layer can take, not copied where it is that. Errors: see checks.features."""
+        if self.nodes[0].layer.flattens:
+            array = checks.numeric(X, name)
+            if array.ndim != 2 and array.ndim and array[:1].size == self.inputs:
+                X = array.reshape(len(array), self.inputs)
+            elif array.ndim != 2:
+                raise ValueError(
+                    f"{name}: has shape {array.shape}, expected (rows, ...) with {self.inputs} numbers in each row"
+                )
+        checked = checks.features(X, self.inputs, self.dtype, name, allow_nonfinite, whole)
+        for node in self.nodes:
+            node.layer.check_inputs(checked, name)
+        return checked
 
     def views(self, arena: Array) -> Iterator[Entry]:
         """The entries of any arena with this layout: parameters, gradients or moments."""

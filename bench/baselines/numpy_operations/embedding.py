@@ -25,13 +25,7 @@ def _category_codes(scratch: Scratch, codes: Array, x: Array, categories: int) -
 
 @makes("embedding_forward")
 def _embedding_forward(scratch: Scratch, y: Array, table: Array, codes: Array) -> Work:
-    rows = scratch(y.T)
-
-    def run() -> None:
-        np.take(table, codes, axis=0, out=rows, mode="clip")
-        np.copyto(y, rows.T)
-
-    return run
+    return lambda: np.take(table, codes, axis=1, out=y, mode="clip")
 
 
 @makes("embedding_backward")
@@ -39,6 +33,6 @@ def _embedding_backward(scratch: Scratch, dtable: Array, dy: Array, codes: Array
     def run() -> None:
         if not accumulate:
             dtable[...] = 0
-        np.add.at(dtable, codes, dy.T)
+        np.add.at(dtable, (slice(None), codes), dy)
 
     return run

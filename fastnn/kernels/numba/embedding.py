@@ -1,7 +1,7 @@
 """Vectors that are looked up by category, number by number."""
 
 from .entry import kernel
-from .simd import lanes, splat, store
+from .simd import at, lanes, splat, store
 
 
 @kernel
@@ -15,16 +15,17 @@ def category_codes(codes, x, B, categories):
 @kernel
 def embedding_forward(y, table, codes, F, B, C):
     for f in range(F):
+        out, values = at(y.data, f * y.stride0), at(table.data, f * table.stride0)
         for b in range(B):
-            y.data[f * y.stride0 + b] = table.data[codes[b] * table.stride0 + f]
+            out[b] = values[codes[b]]
 
 
 @kernel
-def embedding_backward(dtable, dy, codes, C, F, B, accumulate):
-    if not accumulate:
-        for c in range(C):
-            for f in range(0, F, lanes(dtable.data)):
-                store(dtable.data, c * dtable.stride0 + f, splat(dtable.data, 0.0))
-    for b in range(B):
-        for f in range(F):
-            dtable.data[codes[b] * dtable.stride0 + f] += dy.data[f * dy.stride0 + b]
+def embedding_backward(dtable, dy, codes, F, C, B, accumulate):
+    for f in range(F):
+        totals, grad = at(dtable.data, f * dtable.stride0), at(dy.data, f * dy.stride0)
+        if not accumulate:
+            for c in range(0, C, lanes(totals)):
+                store(totals, c, splat(totals, 0.0))
+        for b in range(B):
+            totals[codes[b]] += grad[b]
