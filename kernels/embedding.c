@@ -30,13 +30,13 @@ KERNEL(embedding_backward)
 {
     const Matrix dtable = next_matrix(&words), dy = next_matrix(&words);
     const int32_t *codes = next_address(&words);
-    const int64_t F = next_integer(&words), C = next_integer(&words), B = next_integer(&words);
+    const int64_t F = next_integer(&words), R = next_integer(&words), B = next_integer(&words);
     const int64_t accumulate = next_integer(&words);
     for (int64_t f = 0; f < F; f++) {
         REAL *totals = row_of(dtable, f);
         const REAL *grad = row_of(dy, f);
         if (!accumulate) {
-            for (int64_t c = 0; c < C; c += LANES) {
+            for (int64_t c = 0; c < R; c += LANES) {
                 store(totals + c, (V){0});
             }
         }

@@ -74,8 +74,8 @@ def arguments(name: str, sizes: dict[str, int], dtype: Any, seed: int = 0) -> di
     for array in entry.arrays:
         shape = tuple(int(axis) if axis.isdigit() else sizes[axis] for axis in array.axes)
         kind = array.type(np.dtype(dtype))
-        if array.name == "order":
-            drawn[array.name] = generator.integers(0, sizes["R"], shape).astype(kind)
+        if array.below:
+            drawn[array.name] = generator.integers(0, sizes[array.below], shape).astype(kind)
         elif kind.kind == "i":
             drawn[array.name] = generator.integers(0, sizes.get("C", 7), shape).astype(kind)
         elif array.name == "targets":

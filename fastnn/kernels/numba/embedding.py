@@ -13,7 +13,7 @@ def category_codes(codes, x, B, categories):
 
 
 @kernel
-def embedding_forward(y, table, codes, F, B, C):
+def embedding_forward(y, table, codes, F, B, R):
     for f in range(F):
         out, values = at(y.data, f * y.stride0), at(table.data, f * table.stride0)
         for b in range(B):
@@ -21,11 +21,11 @@ def embedding_forward(y, table, codes, F, B, C):
 
 
 @kernel
-def embedding_backward(dtable, dy, codes, F, C, B, accumulate):
+def embedding_backward(dtable, dy, codes, F, R, B, accumulate):
     for f in range(F):
         totals, grad = at(dtable.data, f * dtable.stride0), at(dy.data, f * dy.stride0)
         if not accumulate:
-            for c in range(0, C, lanes(totals)):
+            for c in range(0, R, lanes(totals)):
                 store(totals, c, splat(totals, 0.0))
         for b in range(B):
             totals[codes[b]] += grad[b]

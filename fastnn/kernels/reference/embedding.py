@@ -1,6 +1,6 @@
 """Vectors that are looked up by category: a table with a column for each, so that lookups of one feature stay close.
 
-C categories     F numbers of a vector     B rows of the batch
+R categories     F numbers of a vector     B rows of the batch
 """
 
 from typing import Any
@@ -26,24 +26,24 @@ def category_codes(codes: Array, x: Array, categories: int) -> None:
     codes[...] = np.where(inside, x, 0)
 
 
-@operation(writes="y[F,B]", reads="table[F,C] codes[B]:int32<C", splits="F B")
+@operation(writes="y[F,B]", reads="table[F,R] codes[B]:int32<R", splits="F B")
 def embedding_forward(y: Array, table: Array, codes: Array) -> None:
     """y[:, b] = table[:, codes[b]].
 
     y      (F, B)  written
-    table  (F, C)  read: a column for each category
-    codes  (B,)    int32, read; every entry in [0, C)
+    table  (F, R)  read: a column for each category
+    codes  (B,)    int32, read; every entry in [0, R)
     """
     y[...] = table[:, codes]
 
 
-@operation(updates="dtable[F,C]", reads="dy[F,B] codes[B]:int32<C", scalars="accumulate:int<2", splits="F")
+@operation(updates="dtable[F,R]", reads="dy[F,B] codes[B]:int32<R", scalars="accumulate:int<2", splits="F")
 def embedding_backward(dtable: Array, dy: Array, codes: Array, accumulate: int) -> None:
     """dtable[:, c] = the sum of dy[:, b] over the rows b with code c, added in their order; += if `accumulate` is 1.
 
-    dtable      (F, C)  written, with zeros for categories that do not occur; read only if accumulate is 1
+    dtable      (F, R)  written, with zeros for categories that do not occur; read only if accumulate is 1
     dy          (F, B)  read
-    codes       (B,)    int32, read; every entry in [0, C)
+    codes       (B,)    int32, read; every entry in [0, R)
     accumulate  0 or 1
     """
     if not accumulate:
