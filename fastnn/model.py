@@ -7,7 +7,6 @@ scores, model files) is imported by the methods that need it, so that a process 
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ import numpy as np
 from fastnn import checks
 from fastnn.initializers import default_initializer, draw, get_initializer
 from fastnn.layers import Activation, Dense, Layer
-from fastnn.layers.base import checked_layers
+from fastnn.layers.base import checked_layers, written
 from fastnn.losses import LOSSES, Loss, get_loss
 from fastnn.plan.arena import Parameters
 
@@ -346,7 +345,7 @@ class Sequential:
         for node in self.parameters.nodes:
             own = sum(entry.value.size for entry in self.parameters.entries if entry.layer == node.number)
             # A block's layers have lines of their own.
-            name, count = (type(node.layer).__name__, "") if node.parts else (_short(node.layer), f"{own:,}")
+            name, count = (type(node.layer).__name__, "") if node.parts else (written(node.layer), f"{own:,}")
             rows.append((node.path.removeprefix("layers."), name, f"{node.outputs:,}", count))
         rows.append(("", "total", "", f"{self.count:,}"))
         widths = [max(len(row[column]) for row in rows) for column in range(4)]
@@ -361,7 +360,7 @@ class Sequential:
         return self.summary()
 
     def __repr__(self) -> str:
-        layers = ", ".join(_short(layer) for layer in self.layers)
+        layers = ", ".join(written(layer) for layer in self.layers)
         return f"Sequential([{layers}], inputs={self.inputs}, dtype={self.dtype.name!r}, seed={self.seed})"
 
 
@@ -452,26 +451,3 @@ def _along(layers: Iterable[Layer]) -> Iterator[Layer]:
     for layer in layers:
         branches = [branch for branch in layer.parts().values() if branch]
         yield from _along(branches[0]) if branches else (layer,)
-
-
-def _short(layer: Any) -> str:
-    """A layer as a user writes it: required fields without a name, defaults left out."""
-    parts = []
-    for field in dataclasses.fields(layer):
-        value = getattr(layer, field.name)
-        if field.default is dataclasses.MISSING:
-            parts.append(_written(value))
-        elif value != field.default:
-            parts.append(f"{field.name}={_written(value)}")
-    return f"{type(layer).__name__}({', '.join(parts)})"
-
-
-def _written(value: Any) -> str:
-    """The value of a field as a user writes it: layers in short too, of many numbers the first ones."""
-    if isinstance(value, Layer):
-        return _short(value)
-    if not isinstance(value, tuple):
-        return repr(value)
-    if len(value) > 3 and all(isinstance(item, float) for item in value):
-        return f"[{', '.join(f'{item:g}' for item in value[:3])}, ... {len(value)} numbers]"
-    return f"[{', '.join(map(_written, value))}]"

@@ -1,5 +1,6 @@
 """What every layer answers."""
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
@@ -87,3 +88,26 @@ def checked_layers(owner: str, argument: str, layers: Any) -> tuple[Layer, ...]:
             known = ", ".join(checks.subclasses(Layer))
             raise TypeError(f"{owner}: {argument}[{number}] is {layer!r}, expected one of {known}{hint}")
     return layers
+
+
+def written(layer: Layer) -> str:
+    """A layer as a user writes it: required fields without a name, defaults left out."""
+    parts = []
+    for field in dataclasses.fields(layer):  # type: ignore[arg-type]
+        value = getattr(layer, field.name)
+        if field.default is dataclasses.MISSING:
+            parts.append(_value(value))
+        elif value != field.default:
+            parts.append(f"{field.name}={_value(value)}")
+    return f"{type(layer).__name__}({', '.join(parts)})"
+
+
+def _value(value: Any) -> str:
+    """The value of a field as a user writes it: layers in short too, of many numbers the first ones."""
+    if isinstance(value, Layer):
+        return written(value)
+    if not isinstance(value, tuple):
+        return repr(value)
+    if len(value) > 3 and all(isinstance(item, float) for item in value):
+        return f"[{', '.join(f'{item:g}' for item in value[:3])}, ... {len(value)} numbers]"
+    return f"[{', '.join(map(_value, value))}]"
