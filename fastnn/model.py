@@ -251,8 +251,9 @@ class Sequential:
         return sorted((*self.parameters.entries, *self.parameters.buffers), key=lambda entry: entry.layer)
 
     def get_weights(self) -> list[np.ndarray]:
-        """Copies of all numbers in layer order: weight (fan_in, fan_out) and bias (fan_out,) of a Dense; gamma, beta,
-        running_mean and running_var (features,) of a BatchNorm."""
+        """Copies of all numbers in layer order, those of a block where it stands: weight (fan_in, fan_out) and bias
+        (fan_out,) of a Dense; gamma, beta, running_mean and running_var (features,) of a BatchNorm; the tables
+        (categories, width) of an Embedding; mean and scale of a Standardize."""
         return [entry.value.copy() for entry in self._numbers()]
 
     def set_weights(self, weights: Sequence[ArrayLike]) -> None:

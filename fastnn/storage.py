@@ -1,8 +1,8 @@
 """Model files: safetensors, written atomically, read with suspicion. No pickle: reading a file runs no code of it.
 
 A model file is a safetensors file (https://github.com/huggingface/safetensors) of the tensors "layers.0.weight"
-(fan_in, fan_out), "layers.0.bias", "layers.1.gamma", "layers.1.running_mean" ..., those of preprocessing,
-"preprocessing.mean" ..., and of up to six texts:
+(fan_in, fan_out), "layers.0.bias", "layers.1.gamma", "layers.1.running_mean" ..., in blocks of layers
+"layers.2.layers.0.weight", those of preprocessing, "preprocessing.mean" ..., and of up to six texts:
 
     format          "fastnn"
     version         "1", or "2" with preprocessing; a change that old readers cannot take raises it

@@ -170,6 +170,16 @@ def test_a_model_of_blocks_survives_copies_pickles_and_files(dtype, tmp_path):
         assert twin.predict(X).tobytes() != own.predict(X).tobytes()
 
 
+def test_blocks_may_lie_a_hundred_deep_in_each_other(tmp_path):
+    layer = Dense(2, "tanh")
+    for _ in range(100):
+        layer = Residual([layer])
+    own = Sequential([layer], inputs=2)
+    own.save(tmp_path / "deep")
+    X, y = networks.data("mse", 9, 2, 2, "float32")
+    assert np.isfinite(Trainer(fnn.load(tmp_path / "deep"), "mse").run(X, y, steps=1)).all()
+
+
 def test_a_file_with_layers_in_layers_without_end_is_refused(tmp_path):
     description = {"type": "Dense", "units": 2}
     for _ in range(400):

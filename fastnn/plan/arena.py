@@ -217,9 +217,7 @@ class Parameters:
         self.entries = list(self.views(self.arena))
         self.buffers = list(self._buffers(self.state))
 
-    def checked_inputs(
-        self, X: Any, name: str = "X", allow_nonfinite: bool = False, whole: bool = True
-    ) -> Array:
+    def checked_inputs(self, X: Any, name: str = "X", allow_nonfinite: bool = False, whole: bool = True) -> Array:
         """X as (rows, inputs) that every layer can take, not copied where it is that. Errors: see checks.features."""
         if self.nodes[0].layer.flattens:
             array = checks.numeric(X, name)
