@@ -31,7 +31,8 @@ LONG = 70_001
 
 SCALARS: dict[str, float | int] = {
     "accumulate": 1, "alpha": 0.99, "avg_step": 0.02, "beta1": 0.9, "beta2": 0.999, "c0": 1.0, "c1": 0.0, "c2": -1.0,
-    "categories": 5, "centred": 1, "decay": 0.99, "derivative": 2, "eps": 1e-5, "eta_minus": 0.5, "eta_plus": 1.2, "first": 0, "floor": 0.0,
+    "categories": 5, "centred": 1,
+    "decay": 0.99, "derivative": 2, "eps": 1e-5, "eta_minus": 0.5, "eta_plus": 1.2, "first": 0, "floor": 0.0,
     "grad_step": 0.01, "grouped": 1, "inner_eps": 0.0, "key": 0x9E3779B9, "lr": 0.01, "max_norm": 0.5, "max_step": 2.0,
     "max_value": 0.7, "min_step": 0.2, "momentum": 0.9, "plain_step": 0.0, "rate_scale": 0.125,
     "rectified_step": 0.02, "rho": 0.9, "scale": 0.125, "shrink": 0.001, "sqrt_bias_correction2": 0.3,
@@ -42,7 +43,8 @@ SCALARS: dict[str, float | int] = {
 
 OTHER_SCALARS: dict[str, tuple[float | int, ...]] = {
     "accumulate": (0,), "alpha": (0.5,), "avg_step": (1.0,), "beta1": (0.5, 0.3), "beta2": (0.9,), "c0": (0.0,),
-    "c1": (1.0,), "c2": (0.7,), "categories": (1, 2**24 - 1), "centred": (0,), "decay": (0.0, 0.5), "derivative": (0, 1), "eps": (1e-8, 0.1),
+    "c1": (1.0,), "c2": (0.7,), "categories": (1, 2**24 - 1), "centred": (0,),
+    "decay": (0.0, 0.5), "derivative": (0, 1), "eps": (1e-8, 0.1),
     "first": (1, 1000, 2**32 - 1), "floor": (-np.inf, -0.5), "grad_step": (0.0, 1.0), "grouped": (0,),
     "inner_eps": (1e-3,), "key": (0, 2**32 - 1), "lr": (1.0,), "max_norm": (1e6,), "max_value": (1e6,),
     "momentum": (0.1,), "plain_step": (0.01,), "rate_scale": (1.0,), "rectified_step": (0.0, 1.0), "rho": (0.5,),

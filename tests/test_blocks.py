@@ -85,6 +85,17 @@ def test_dropout_in_two_branches_draws_two_masks():
     assert not np.array_equal(out[:, :64], out[:, 64:])
 
 
+def test_a_group_of_parameters_may_be_a_block():
+    frozen = fnn.Group(layers=(0, 1), lr=0.0)
+    own = Sequential([Dense(4), Residual([Dense(4), LayerNorm()]), Dense(2)], inputs=4)
+    before = own.get_weights()
+    Trainer(own, "mse", fnn.Adam(groups=(frozen, fnn.Group(layers=-1, lr=2.0)))).run(
+        *networks.data("mse", 9, 4, 2, "float32"), steps=3
+    )
+    same = [np.array_equal(a, b) for a, b in zip(before, own.get_weights(), strict=True)]
+    assert same == [True] * 6 + [False] * 2
+
+
 # What blocks compute.
 
 

@@ -43,8 +43,8 @@ class Standardize(Layer):
     mean, scale   one number for each feature of its input, finite; scale at least 1e-30
 
     Mostly made from data, `Standardize.of(X_train)`, as the first layer; then the model takes data as measured. The
-    numbers are the model's ("mean" and "scale" in `get_weights` and files) but no optimizer moves them. The result is
-    that of `Standardizer.transform` in the model's dtype. Keras' `Normalization`; PyTorch has none.
+    numbers are the model's ("mean" and "scale" in `get_weights` and files) but no optimizer moves them. Arithmetic
+    is in the model's dtype, that of `Standardizer.transform` in float64. Keras' `Normalization`; PyTorch has none.
     """
 
     mean: tuple[float, ...]

@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import checks
 from ..kernels.cpu import vector_bytes
-from .nodes import depth_first, numbered
+from .nodes import depth_first, numbered, place_of
 
 if TYPE_CHECKING:
     from ..layers import Layer
@@ -191,6 +191,11 @@ class Entry(NamedTuple):
     @property
     def name(self) -> str:
         return f"{self.path}.{self.kind}"
+
+    @property
+    def place(self) -> int:
+        """The index in the model's list of the layer, or of the block that it is in."""
+        return place_of(self.path)
 
 
 class Parameters:

@@ -32,6 +32,16 @@ class Node(NamedTuple):
     before: tuple["Layer", ...]
     following: tuple["Layer", ...]
 
+    @property
+    def place(self) -> int:
+        """The index in the model's list of the layer, or of the block that it is in."""
+        return place_of(self.path)
+
+
+def place_of(path: str) -> int:
+    """The index in the model's list that a path begins with."""
+    return int(path.split(".")[1])
+
 
 def numbered(
     layers: Sequence["Layer"], inputs: int, path: str = "layers", number: int = 0,
