@@ -193,7 +193,7 @@ class Batches:
 
     def _converted(self, batch: Batch) -> Ready:
         model, name = self._model, batch.name
-        X = checks.features(batch.X, model.inputs, model.dtype, f"{name}: X", self._allow_nonfinite)
+        X = model.parameters.checked_inputs(batch.X, f"{name}: X", self._allow_nonfinite)
         y = self._loss.check_targets(batch.y, model.outputs, model.dtype, f"{name}: y", self._allow_nonfinite)
         return self._weighted(X, y, batch.weights)
 

@@ -7,9 +7,9 @@ scores, model files) is imported by the methods that need it, so that a process 
 
 from __future__ import annotations
 
-import dataclasses
+import math
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +17,7 @@ import numpy as np
 from fastnn import checks
 from fastnn.initializers import default_initializer, draw, get_initializer
 from fastnn.layers import Activation, Dense, Layer
+from fastnn.layers.base import checked_layers, written
 from fastnn.losses import LOSSES, Loss, get_loss
 from fastnn.plan.arena import Parameters
 
@@ -38,8 +39,10 @@ DTYPES = ("float32", "float64")
 class Sequential:
     """A stack of layers.
 
-    layers   Dense, Activation, BatchNorm, Dropout; at least one
-    inputs   number of input features, at least 1
+    layers   Dense, Activation, BatchNorm and so on (docs/methods.md), blocks of them such as Residual([...]); at least
+             one
+    inputs   number of input features, at least 1; where Flatten is the first layer also the shape of a row of data,
+             such as (28, 28), which stands for the product
     dtype    "float32" or "float64": parameters, arithmetic and outputs
     seed     0 or more; decides initial weights, shuffling, the validation split and dropout. The same seed, machine
              and backend give the same bits.
@@ -48,9 +51,11 @@ class Sequential:
     `fit`, None before) and parameters, the numbers themselves.
     """
 
-    def __init__(self, layers: Iterable[Any], inputs: int, dtype: DTypeLike = "float32", seed: int = 0) -> None:
+    def __init__(
+        self, layers: Iterable[Any], inputs: int | tuple[int, ...], dtype: DTypeLike = "float32", seed: int = 0
+    ) -> None:
         self.layers = _layers(layers)
-        self.inputs = checks.integer("Sequential", "inputs", inputs, minimum=1)
+        self.inputs = _inputs(inputs, self.layers[0])
         self.dtype = _dtype(dtype)
         self.seed = checks.integer("Sequential", "seed", seed, minimum=0)
         self.loss: Any = None
@@ -63,34 +68,25 @@ class Sequential:
 
     def _initialize(self) -> None:
         """The starting values: weights and biases as fastnn.initializers draws them, the rest as its layer says."""
-        widths = [self.inputs]
-        for layer in self.layers:
-            widths.append(layer.outputs(widths[-1]))
         for entry in self._numbers():
-            layer = self.layers[entry.layer]
-            if entry.kind not in ("weight", "bias"):
-                entry.value[...] = layer.initial.get(entry.kind, 0.0)
+            node = self.parameters.nodes[entry.layer]
+            layer: Any = node.layer
+            kind = entry.kind.rstrip("0123456789")  # a layer may have weight0 and weight4
+            if kind not in ("weight", "bias"):
+                with np.errstate(over="ignore"):
+                    entry.value[...] = layer.start(entry.kind)
+                if not np.isfinite(entry.value).all():
+                    name = f"{entry.kind} of layer {entry.path.removeprefix('layers.')}"
+                    raise ValueError(f"Sequential: {name} holds numbers beyond {self.dtype}")
                 continue
-            initializer = getattr(layer, f"{entry.kind}_init")
+            initializer = getattr(layer, f"{kind}_init")
             if initializer is None:
-                initializer = default_initializer(self._activation_after(entry.layer), entry.kind)
+                initializer = default_initializer(_activation_after(layer, node.following), kind)
             initializer = get_initializer(initializer)
+            number = int(entry.kind.removeprefix(kind)) + 1 if kind != entry.kind else 0
             entry.value[...] = draw(
-                initializer, self.seed, entry.layer, entry.kind, entry.shape, fan_in=widths[entry.layer]
+                initializer, self.seed, entry.layer, kind, entry.shape, fan_in=node.inputs, number=number
             )
-
-    def _activation_after(self, index: int) -> str | None:
-        """The activation that the outputs of a dense layer meet: its own, or that of a layer before the next Dense."""
-        for distance, layer in enumerate(self.layers[index:]):
-            if isinstance(layer, Dense):
-                if distance > 0:
-                    break
-                name = layer.activation
-            else:
-                name = layer.name if isinstance(layer, Activation) else None
-            if name not in (None, "identity"):
-                return name
-        return None
 
     @property
     def outputs(self) -> int:
@@ -217,7 +213,7 @@ class Sequential:
         from fastnn import scoring
 
         allow_nonfinite = checks.flag("predict", "allow_nonfinite", allow_nonfinite)
-        X = checks.features(X, self.inputs, self.dtype, allow_nonfinite=allow_nonfinite, whole=False)
+        X = self.parameters.checked_inputs(X, allow_nonfinite=allow_nonfinite, whole=False)
         return scoring.predict_rows(self.predictor(backend), X, self.count)
 
     def predictor(self, backend: str = "auto") -> Predictor:
@@ -271,8 +267,9 @@ class Sequential:
         return sorted((*self.parameters.entries, *self.parameters.buffers), key=lambda entry: entry.layer)
 
     def get_weights(self) -> list[np.ndarray]:
-        """Copies of all numbers in layer order: weight (fan_in, fan_out) and bias (fan_out,) of a Dense; gamma, beta,
-        running_mean and running_var (features,) of a BatchNorm."""
+        """Copies of all numbers in layer order, those of a block where it stands: weight (fan_in, fan_out) and bias
+        (fan_out,) of a Dense; gamma, beta, running_mean and running_var (features,) of a BatchNorm; the tables
+        (categories, width) of an Embedding; mean and scale of a Standardize."""
         return [entry.value.copy() for entry in self._numbers()]
 
     def set_weights(self, weights: Sequence[ArrayLike]) -> None:
@@ -289,7 +286,7 @@ class Sequential:
             entry.value[...] = value
 
     def _weight(self, entry: Any, weight: ArrayLike) -> np.ndarray:
-        name = f"set_weights: {entry.kind} of layer {entry.layer}"
+        name = f"set_weights: {entry.kind} of layer {entry.path.removeprefix('layers.')}"
         value = np.asarray(weight)
         if value.dtype.kind not in "fiub":
             raise TypeError(f"{name}: dtype {value.dtype}, expected numbers")
@@ -299,7 +296,7 @@ class Sequential:
             value = value.astype(self.dtype)
         if not np.isfinite(value).all():
             raise ValueError(f"{name}: holds NaN, infinity or numbers beyond {self.dtype}")
-        minimum = self.layers[entry.layer].minimum.get(entry.kind)
+        minimum = self.parameters.nodes[entry.layer].layer.minimum.get(entry.kind)
         if minimum is not None and (value < minimum).any():
             raise ValueError(f"{name}: holds {value.min()}, expected at least {minimum:g}")
         return value
@@ -360,13 +357,13 @@ class Sequential:
         }
 
     def summary(self) -> str:
-        """A table of the layers: output width and number of trainable parameters of each."""
+        """A table of the layers, those of blocks under their block: output width and number of trainable parameters."""
         rows = [("", "layer", "outputs", "parameters")]
-        width = self.inputs
-        for number, layer in enumerate(self.layers):
-            width = layer.outputs(width)
-            own = sum(entry.value.size for entry in self.parameters.entries if entry.layer == number)
-            rows.append((str(number), _short(layer), f"{width:,}", f"{own:,}"))
+        for node in self.parameters.nodes:
+            own = sum(entry.value.size for entry in self.parameters.entries if entry.layer == node.number)
+            # A block's layers have lines of their own.
+            name, count = (type(node.layer).__name__, "") if node.parts else (written(node.layer), f"{own:,}")
+            rows.append((node.path.removeprefix("layers."), name, f"{node.outputs:,}", count))
         rows.append(("", "total", "", f"{self.count:,}"))
         widths = [max(len(row[column]) for row in rows) for column in range(4)]
         lines = [f"Sequential: {self.inputs:,} inputs, {self.outputs:,} outputs, {self.dtype}, seed {self.seed}"]
@@ -380,7 +377,7 @@ class Sequential:
         return self.summary()
 
     def __repr__(self) -> str:
-        layers = ", ".join(_short(layer) for layer in self.layers)
+        layers = ", ".join(written(layer) for layer in self.layers)
         return f"Sequential([{layers}], inputs={self.inputs}, dtype={self.dtype.name!r}, seed={self.seed})"
 
 
@@ -396,8 +393,9 @@ def load(path: storage.PathLike) -> Sequential:
     contents = storage.read(path)
     try:
         return _from_contents(contents)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         text = f"no {error} in the description of the model" if isinstance(error, KeyError) else str(error)
+        text = "layers lie in each other too deeply" if isinstance(error, RecursionError) else text
         raise storage.ModelFileError(f"{path}: {text}") from None
 
 
@@ -428,17 +426,19 @@ def _rebuild(
 
 def _layers(layers: Iterable[Any]) -> tuple[Any, ...]:
     """The layers as a tuple, each an instance of a known class."""
-    if isinstance(layers, str) or not isinstance(layers, Iterable):
-        raise TypeError(f"Sequential(layers={layers!r}): expected a list of layers such as Dense(10)")
-    layers = tuple(layers)
-    if not layers:
+    checked = checked_layers("Sequential", "layers", layers)
+    if not checked:
         raise ValueError("Sequential(layers=[]): expected at least one layer")
-    for number, layer in enumerate(layers):
-        if not isinstance(layer, Layer):
-            hint = "; write it with its arguments in brackets" if isinstance(layer, type) else ""
-            known = ", ".join(checks.subclasses(Layer))
-            raise TypeError(f"Sequential: layers[{number}] is {layer!r}, expected one of {known}{hint}")
-    return layers
+    return checked
+
+
+def _inputs(inputs: int | tuple[int, ...], first: Layer) -> int:
+    """How many numbers a row of data has."""
+    if not isinstance(inputs, (tuple, list)):
+        return checks.integer("Sequential", "inputs", inputs, minimum=1)
+    if not inputs or not first.flattens:
+        raise ValueError(f"Sequential(inputs={inputs!r}): a shape needs an axis, and Flatten() as the first layer")
+    return math.prod(checks.integer("Sequential", "inputs", axis, minimum=1) for axis in inputs)
 
 
 def _dtype(dtype: DTypeLike) -> np.dtype[Any]:
@@ -451,13 +451,20 @@ def _dtype(dtype: DTypeLike) -> np.dtype[Any]:
     return np.dtype(name)
 
 
-def _short(layer: Any) -> str:
-    """A layer as a user writes it: required fields without a name, defaults left out."""
-    parts = []
-    for field in dataclasses.fields(layer):
-        value = getattr(layer, field.name)
-        if field.default is dataclasses.MISSING:
-            parts.append(repr(value))
-        elif value != field.default:
-            parts.append(f"{field.name}={value!r}")
-    return f"{type(layer).__name__}({', '.join(parts)})"
+def _activation_after(layer: Layer, following: Iterable[Layer]) -> str | None:
+    """The activation that the outputs of a dense layer meet: its own, or that of a layer before the next Dense."""
+    if isinstance(layer, Dense) and layer.activation not in (None, "identity"):
+        return layer.activation
+    for after in _along(following):
+        if isinstance(after, Dense):
+            break
+        if isinstance(after, Activation) and after.name != "identity":
+            return after.name
+    return None
+
+
+def _along(layers: Iterable[Layer]) -> Iterator[Layer]:
+    """Layers one after the other; in the place of a block, those of its first branch that has layers."""
+    for layer in layers:
+        branches = [branch for branch in layer.parts().values() if branch]
+        yield from _along(branches[0]) if branches else (layer,)

@@ -83,7 +83,7 @@ def lr_range_test(
     batch_size = checks.integer("lr_range_test", "batch_size", batch_size, minimum=1)
     allow_nonfinite = checks.flag("lr_range_test", "allow_nonfinite", allow_nonfinite)
     loss = get_loss(loss)
-    X = checks.features(X, model.inputs, model.dtype, allow_nonfinite=allow_nonfinite)
+    X = model.parameters.checked_inputs(X, allow_nonfinite=allow_nonfinite)
     targets = scoring.check_targets(model, loss, y, X, ("X", "y"), allow_nonfinite)
     batch_size = min(batch_size, len(X))
     trainer = Trainer(model.copy(), loss, get_optimizer(optimizer), batch_size, backend=backend)

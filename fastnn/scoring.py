@@ -156,7 +156,7 @@ def scorer(
 
     by_class, sample_weight   weights of the classes, and of the rows
     """
-    X = checks.features(X, model.inputs, model.dtype, names[0], allow_nonfinite, whole=False)
+    X = model.parameters.checked_inputs(X, names[0], allow_nonfinite, whole=False)
     targets = check_targets(model, loss, y, X, names, allow_nonfinite)
     by_row = None if sample_weight is None else row_weights(model, loss, sample_weight, len(X))
     weights = weights_of_rows(by_class, by_row, loss, targets, model.outputs, model.dtype)

@@ -1,8 +1,8 @@
 """Model files: safetensors, written atomically, read with suspicion. No pickle: reading a file runs no code of it.
 
 A model file is a safetensors file (https://github.com/huggingface/safetensors) of the tensors "layers.0.weight"
-(fan_in, fan_out), "layers.0.bias", "layers.1.gamma", "layers.1.running_mean" ..., those of preprocessing,
-"preprocessing.mean" ..., and of up to six texts:
+(fan_in, fan_out), "layers.0.bias", "layers.1.gamma", "layers.1.running_mean" ..., in blocks of layers
+"layers.2.layers.0.weight", those of preprocessing, "preprocessing.mean" ..., and of up to six texts:
 
     format          "fastnn"
     version         "1", or "2" with preprocessing; a change that old readers cannot take raises it
@@ -211,8 +211,15 @@ def describe(item: Any) -> dict[str, Any]:
             value = initializer_name(value)
             if value is None:
                 continue
-        fields[field.name] = value
+        fields[field.name] = _described(value)
     return {"type": type(item).__name__, **fields}
+
+
+def _described(value: Any) -> Any:
+    """The value of a field as JSON; the layers of a block are described like itself."""
+    if isinstance(value, tuple):
+        return [_described(item) for item in value]
+    return describe(value) if dataclasses.is_dataclass(value) else value
 
 
 def restore(description: Any, base: type, what: str) -> Any:
@@ -222,7 +229,7 @@ def restore(description: Any, base: type, what: str) -> Any:
     """
     if not isinstance(description, dict) or not isinstance(description.get("type"), str):
         raise ModelFileError(f"{what} {description!r}: expected an object with a type")
-    fields = {name: tuple(v) if isinstance(v, list) else v for name, v in description.items() if name != "type"}
+    fields = {name: _restored(v, base, what) for name, v in description.items() if name != "type"}
     known = checks.subclasses(base)
     if description["type"] not in known:
         raise ModelFileError(str(checks.unknown_name(what, description["type"], known)))
@@ -235,6 +242,13 @@ def restore(description: Any, base: type, what: str) -> Any:
         return cls(**fields)
     except (TypeError, ValueError) as error:
         raise ModelFileError(f"{what}: {error}") from None
+
+
+def _restored(value: Any, base: type, what: str) -> Any:
+    """The value of a field: lists become tuples, descriptions what they describe."""
+    if isinstance(value, list):
+        return tuple(_restored(item, base, what) for item in value)
+    return restore(value, base, what) if isinstance(value, dict) else value
 
 
 def fill(places: Mapping[str, np.ndarray], tensors: Mapping[str, np.ndarray]) -> None:

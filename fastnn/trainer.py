@@ -21,6 +21,7 @@ from .optimizers import Optimizer, get_optimizer
 from .optimizers.search import LBFGS, Search
 from .plan.arena import Parameters, aligned_zeros, fill_entries, padded_matrix
 from .plan.compiler import compile_training, tile_rows
+from .plan.nodes import all_layers
 from .plan.plan import Plan
 from .plan.prepared import Progress
 from .plan.program import Program
@@ -212,7 +213,7 @@ class Trainer:
             raise ValueError("Trainer(loss=None): without a loss use forward(), backward() and step()")
         allow_nonfinite = checks.flag("bind", "allow_nonfinite", allow_nonfinite)
         parameters, dtype = self.model.parameters, self.model.dtype
-        data = checks.features(X, parameters.inputs, dtype, allow_nonfinite=allow_nonfinite)
+        data = parameters.checked_inputs(X, allow_nonfinite=allow_nonfinite)
         targets = self.loss.check_targets(y, parameters.outputs, dtype, "y", allow_nonfinite)
         checks.same_rows(data, targets)
         if isinstance(self.loss, CustomLoss):
@@ -281,7 +282,7 @@ class Trainer:
 
     def forward(self, X: Any) -> Array:
         """The outputs (rows, outputs) of a batch in training mode; `backward` and `step` may follow."""
-        data = checks.features(X, self.model.parameters.inputs, self.model.dtype)
+        data = self.model.parameters.checked_inputs(X)
         return self.forward_rows(data, np.arange(len(data)), self.step_count)
 
     def forward_rows(self, data: Array, order: Array, step: int) -> Array:
@@ -388,7 +389,7 @@ class Trainer:
         counters = steps * _PASSES_OF_A_STEP + places
         return {
             f"dropout_key{index}": PerPass(step_keys(self.model.seed, index, counters))
-            for index, layer in enumerate(self.model.layers)
+            for index, layer in enumerate(all_layers(self.model.layers))
             if layer.random
         }
 

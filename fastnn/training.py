@@ -60,7 +60,7 @@ def fit(
     epochs = checks.integer("fit", "epochs", epochs, minimum=1)
     initial_epoch = checks.integer("fit", "initial_epoch", initial_epoch, minimum=0)
     batch_size = checks.integer("fit", "batch_size", batch_size, minimum=1)
-    if batch_size == 1 and any(layer.mixes_rows for layer in model.layers):
+    if batch_size == 1 and any(node.layer.mixes_rows for node in model.parameters.nodes):
         raise ValueError("fit(batch_size=1): batch normalisation needs batches of at least 2 rows")
     split = checks.number("fit", "validation_split", validation_split, minimum=0.0, below=1.0)
     if validation_data is not None and split:
@@ -99,7 +99,7 @@ def fit(
     else:
         if steps_per_epoch is not None:
             raise ValueError(f"fit(steps_per_epoch={steps_per_epoch!r}): for batches only; arrays end by themselves")
-        X = checks.features(X, model.inputs, model.dtype, allow_nonfinite=allow_nonfinite, whole=False)
+        X = model.parameters.checked_inputs(X, allow_nonfinite=allow_nonfinite, whole=False)
         targets = scoring.check_targets(model, loss, y, X, ("X", "y"), allow_nonfinite)
         by_row = None if sample_weight is None else scoring.row_weights(model, loss, sample_weight, len(X))
         taken, held = np.arange(len(X)), None

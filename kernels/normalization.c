@@ -1,4 +1,4 @@
-/* Batch normalisation: a feature is a contiguous row, its sums run along it.
+/* Normalisation of each feature by itself: a feature is a contiguous row, its sums run along it.
  * Reference: fastnn/kernels/reference/normalization.py */
 #include "kernel.h"
 
@@ -123,6 +123,19 @@ KERNEL(batch_norm_backward)
         for (b = 0; b < B; b += LANES) {
             const V centred = load(row + b) - mean[f];
             store(row_of(dx, f) + b, (load(grad + b) - from_beta - centred * from_gamma) * slope);
+        }
+    }
+}
+
+KERNEL(standardize)
+{
+    const Matrix y = next_matrix(&words), x = next_matrix(&words);
+    const REAL *mean = next_array(&words), *scale = next_array(&words);
+    const int64_t F = next_integer(&words), B = next_integer(&words);
+    for (int64_t f = 0; f < F; f++) {
+#pragma GCC unroll 4
+        for (int64_t b = 0; b < B; b += LANES) {
+            store(row_of(y, f) + b, (load(row_of(x, f) + b) - splat(mean[f])) / splat(scale[f]));
         }
     }
 }

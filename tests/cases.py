@@ -31,6 +31,7 @@ LONG = 70_001
 
 SCALARS: dict[str, float | int] = {
     "accumulate": 1, "alpha": 0.99, "avg_step": 0.02, "beta1": 0.9, "beta2": 0.999, "c0": 1.0, "c1": 0.0, "c2": -1.0,
+    "categories": 5, "centred": 1,
     "decay": 0.99, "delta": 1.0, "derivative": 2, "eps": 1e-5, "eta_minus": 0.5, "eta_plus": 1.2, "first": 0,
     "floor": 0.0, "gamma": 2.0, "grad_step": 0.01, "grouped": 1, "inner_eps": 0.0, "key": 0x9E3779B9, "l1": 0.01,
     "l2": 0.1, "label_smoothing": 0.0, "log_eps": -13.8, "lr": 0.01, "margin": 1.0, "max_norm": 0.5, "max_step": 2.0,
@@ -42,7 +43,8 @@ SCALARS: dict[str, float | int] = {
 
 OTHER_SCALARS: dict[str, tuple[float | int, ...]] = {
     "accumulate": (0,), "alpha": (0.5,), "avg_step": (1.0,), "beta1": (0.5, 0.3), "beta2": (0.9,), "c0": (0.0,),
-    "c1": (1.0,), "c2": (0.7,), "decay": (0.0, 0.5), "delta": (0.3,), "derivative": (0, 1), "eps": (1e-8, 0.1),
+    "c1": (1.0,), "c2": (0.7,), "categories": (1, 2**24 - 1), "centred": (0,),
+    "decay": (0.0, 0.5), "delta": (0.3,), "derivative": (0, 1), "eps": (1e-8, 0.1),
     "first": (1, 1000, 2**32 - 1), "floor": (-np.inf, -0.5), "gamma": (0.0, 0.7, 5.0), "grad_step": (0.0, 1.0),
     "grouped": (0,), "inner_eps": (1e-3,), "key": (0, 2**32 - 1), "l1": (0.0,), "l2": (0.0,),
     "label_smoothing": (0.1, 1.0), "log_eps": (-0.5,), "lr": (1.0,), "margin": (0.3,), "max_norm": (1e6,),
@@ -83,8 +85,8 @@ def arguments(name: str, sizes: dict[str, int], dtype: Any, seed: int = 0) -> di
     for array in entry.arrays:
         shape = tuple(int(axis) if axis.isdigit() else sizes[axis] for axis in array.axes)
         kind = array.type(np.dtype(dtype))
-        if array.name == "order":
-            drawn[array.name] = generator.integers(0, sizes["R"], shape).astype(kind)
+        if array.below:
+            drawn[array.name] = generator.integers(0, sizes[array.below], shape).astype(kind)
         elif kind.kind == "i":
             drawn[array.name] = generator.integers(0, sizes.get("C", 7), shape).astype(kind)
         elif array.name == "targets":
@@ -131,8 +133,8 @@ def shapes(name: str, generator: np.random.Generator, count: int = 14) -> Iterat
         return
     small = dict.fromkeys(letters, 5)
     for axis in letters:
-        rows_are_needed = axis in "RC" or (axis == "B" and name == "batch_norm_forward")
-        if not rows_are_needed:
+        needed = axis in "RC" or axis in OPERATIONS[name].nonempty
+        if not needed:
             yield small | {axis: 0}
     if set(letters) <= {"N", "F", "B", "R"}:
         for axis in letters:

@@ -9,7 +9,19 @@ from typing import Any
 import cases
 import numpy as np
 
-from fastnn import Activation, BatchNorm, Dense, Dropout, Sequential
+from fastnn import (
+    Activation,
+    BatchNorm,
+    Concatenate,
+    Dense,
+    Dropout,
+    Flatten,
+    LayerNorm,
+    Residual,
+    RMSNorm,
+    Sequential,
+    Standardize,
+)
 from fastnn.losses import get_loss
 
 Array = np.ndarray[Any, Any]
@@ -44,6 +56,53 @@ def mixes(width: int, outputs: int) -> dict[str, list[Any]]:
         "batch norm before relu": [Dense(width, bias=False), BatchNorm(), Activation("relu"), last],
         "batch norm twice": [Dense(width, "tanh"), BatchNorm(), BatchNorm(momentum=0.5), last],
         "batch norm last": [Dense(width, "sigmoid"), last, BatchNorm()],
+        "batch norm without gamma": [
+            Dense(width, "relu"), BatchNorm(scale=False), Dense(width), BatchNorm(shift=False), last,
+        ],
+        "batch norm of nothing learnt": [BatchNorm(scale=False, shift=False), Dense(width, "tanh"), last],
+        "layer norm first": [LayerNorm(), Dense(width, "relu"), last],
+        "layer norm before relu": [Dense(width), LayerNorm(), Activation("relu"), last],
+        "layer norm after tanh": [Dense(width, "tanh"), LayerNorm(shift=False), Dropout(0.2), last],
+        "layer norm twice and last": [Dense(width, "sigmoid"), LayerNorm(scale=False), LayerNorm(), last, LayerNorm()],
+        "rms norm": [RMSNorm(), Dense(width, "relu"), RMSNorm(0.1), Dense(width), RMSNorm(scale=False), last],
+        "residual": [Dense(width, "relu"), Residual([Dense(width, "relu"), Dense(width)]), Activation("relu"), last],
+        "residual first and last": [
+            Residual([Dense(width, "tanh")], shortcut=[Dense(width)]),
+            Residual([Dense(outputs, "sigmoid")], shortcut=[Dense(outputs, "relu"), LayerNorm()]),
+        ],
+        "residual after tanh": [Dense(width, "tanh"), Residual([Activation("relu"), Dense(width, "tanh")]), last],
+        "residual after sigmoid": [Dense(width, "sigmoid"), Residual([Dropout(0.3), Dense(width, "relu")]), last],
+        "residual of nothing": [
+            Dense(width, "tanh"), Residual([Dropout(0.0)]), Residual([Activation("identity")]), last,
+        ],
+        "residual in residual": [
+            Dense(width, "relu"), Residual([Residual([Dense(width, "tanh"), Dropout(0.2)]), Residual([BatchNorm()])]),
+            last,
+        ],
+        "dense net": [
+            Concatenate([[], [Dense(width, "relu")]]), Concatenate([[], [LayerNorm(), Dense(width, "tanh")]]), last,
+        ],
+        "branches": [
+            Dense(width, "tanh"),
+            Concatenate([[Dense(width, "sigmoid")], [Dropout(0.2)], [Dense(2), BatchNorm(), Activation("tanh")]]),
+            Residual([Concatenate([[Dense(2)], [Dense(width + width, "relu")]])]), last,
+        ],
+        "branches of nothing": [
+            Concatenate([[], []]), Dense(width, "relu"), Concatenate([[], [Activation("tanh")]]), last,
+        ],
+        "branches last": [
+            Dense(width, "relu"), Concatenate([[Dense(max(outputs - 1, 1))], [Activation("tanh"), Dense(1)]]),
+        ],
+        "flatten first": [Flatten(), Dense(width, "relu"), Flatten(), last],
+        "standardize between and last": [
+            Dense(width, "tanh"), Standardize((0.5,) * width, (2.0,) * width), Dense(width, "relu"),
+            Residual([Standardize((0.1,) * width, (0.5,) * width)]), last,
+            Standardize((-1.0,) * outputs, (3.0,) * outputs),
+        ],
+        "all kinds in a residual": [
+            Dense(width, "relu"), Residual([BatchNorm(), Activation("tanh"), Dropout(0.2), Dense(width), RMSNorm()]),
+            Dropout(0.1), Concatenate([[Dense(2, "sigmoid"), Dropout(0.3)], []]), BatchNorm(), last,
+        ],
         "all kinds": [
             Dense(width, "relu"), BatchNorm(), Activation("tanh"), Dropout(0.2), Dense(width, "sigmoid"), Dropout(0.1),
             BatchNorm(), Activation("identity"), last,

@@ -313,6 +313,23 @@ def test_numbers_for_other_losses():
     assert bits(model) == bits(twin)
 
 
+def test_rows_of_any_shape_and_categories():
+    def pictures():
+        return fnn.Sequential([fnn.Flatten(), fnn.Dense(3)], inputs=(2, 3))
+
+    model, twin = pictures(), pictures()
+    fit(model, cut(X=X.reshape(101, 2, 3)))
+    fit(twin, X, Y, batch_size=16, shuffle=False)
+    assert bits(model) == bits(twin)
+    codes = rng.integers(0, 4, (101, 1)).astype(np.float32)
+    model, twin = (fnn.Sequential([fnn.Embedding({0: (4, 2)}), fnn.Dense(3)], inputs=1) for _ in range(2))
+    fit(model, cut(X=codes))
+    fit(twin, codes, Y, batch_size=16, shuffle=False)
+    assert bits(model) == bits(twin)
+    with pytest.raises(ValueError, match="X: batch 1 of epoch 1: X: row 0, column 0 is 4"):
+        fit(model, cut(X=codes * 0 + 4))
+
+
 def test_optimizers_that_look_at_all_rows_are_refused():
     for optimizer in (fnn.LBFGS(), fnn.ARS(version=2)):
         with pytest.raises(ValueError, match="needs all rows as arrays"):

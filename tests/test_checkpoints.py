@@ -130,6 +130,19 @@ def test_every_optimizer_goes_on(optimizer, tmp_path):
     assert bits(model) == bits(unbroken)
 
 
+def test_blocks_of_layers_go_on(tmp_path):
+    """Arrays have the names of their places: layers.1.layers.0.weight."""
+    layers = [
+        fnn.Dense(8), fnn.Residual([fnn.BatchNorm(), fnn.Dense(8, activation="relu"), fnn.Dropout(0.2)]),
+        fnn.Concatenate([[fnn.Dense(3), fnn.BatchNorm()], [fnn.LayerNorm()]]), fnn.Dense(2),
+    ]  # fmt: skip
+    unbroken = a_model(layers)
+    whole = fit(unbroken, epochs=7)
+    model, history = resumed(tmp_path / "run.ckpt", lambda: a_model(layers))
+    assert bits(model) == bits(unbroken)
+    assert numbers(history) == numbers(whole)
+
+
 @pytest.mark.parametrize("at", [2, 5, 8])
 def test_early_stopping_goes_on_with_what_it_has_seen(at, tmp_path):
     """The best epoch may lie before the checkpoint: its weights are in the file."""

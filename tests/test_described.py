@@ -11,7 +11,11 @@ from fastnn import initializers
 
 ITEMS = [
     fnn.Dense(3, "relu", weight_init=initializers.he_normal), fnn.Activation("tanh"), fnn.BatchNorm(0.2),
-    fnn.Dropout(0.5), fnn.CrossEntropy(), fnn.MSE(), fnn.BCE(), fnn.SGD(0.1, 0.9), fnn.AdaGrad(), fnn.RMSProp(),
+    fnn.LayerNorm(shift=False), fnn.RMSNorm(1e-6),
+    fnn.Residual([fnn.Dense(3), fnn.Residual([fnn.BatchNorm()])], shortcut=[fnn.Dense(3)]),
+    fnn.Flatten(), fnn.Standardize([1, 2.5], [0.1, 3]), fnn.Embedding({3: (5, 2), 0: (4, 7)}),
+    fnn.Concatenate([[], [fnn.Dense(2)]]), fnn.Dropout(0.5),
+    fnn.CrossEntropy(), fnn.MSE(), fnn.BCE(), fnn.SGD(0.1, 0.9), fnn.AdaGrad(), fnn.RMSProp(),
     fnn.Adam(betas=(0.8, 0.9)), fnn.Huber(0.5), fnn.Quantile(0.9), fnn.CrossEntropy(0.1), fnn.Focal(1.0),
     fnn.MultiClassHinge(2.0, 2), fnn.GaussianLikelihood(1e-3), fnn.Dense(3, l1=0.1, l2=0.2),
     *initializers.INITIALIZERS.values(),

@@ -72,6 +72,18 @@ def test_files_train_to_the_bits_of_arrays_in_memory(form, settings, mapped, eve
         assert name == "seconds" or history[name] == other[name]
 
 
+@pytest.mark.parametrize("form", [np.float32, np.uint8])
+def test_rows_of_any_shape_lie_in_files(form, mapped, everything_is_large):
+    def pictures():
+        return fnn.Sequential([fnn.Flatten(), fnn.Dense(3)], inputs=(2, 3))
+
+    model, twin, data = pictures(), pictures(), X.reshape(230, 2, 3).astype(form)
+    fit(model, mapped(data), Y, validation_split=0.2)
+    fit(twin, data, Y, validation_split=0.2)
+    assert bits(model) == bits(twin)
+    np.testing.assert_array_equal(model.predict(mapped(data)), model.predict(data))
+
+
 @pytest.mark.parametrize("form", [np.float32, np.float64])
 @pytest.mark.parametrize("batch_size", [16, 1000])
 def test_weights_go_with_their_rows(form, batch_size, mapped, everything_is_large, monkeypatch):

@@ -7,6 +7,7 @@ import pytest
 
 from fastnn import checks, initializers, losses, optimizers, preprocessing, schedules
 from fastnn.activations import ACTIVATIONS
+from fastnn.layers import Layer
 from fastnn.metrics import METRICS
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "methods.md").read_text(encoding="utf-8")
@@ -24,6 +25,7 @@ CHOICES = {
     "Optimizers": {cls.__name__ for cls in (*optimizers.OPTIMIZERS.values(), *optimizers.SEARCHES.values())},
     "Schedules": {name for name in schedules.__all__ if name[0].isupper()} - {"Schedule", "ScheduleLike", "Rates"},
     "Initializers": set(initializers.INITIALIZERS),
+    "Layers": {name for name, cls in checks.subclasses(Layer).items() if cls.__module__.startswith("fastnn.")},
     "Activations": set(ACTIVATIONS),
     "Losses": {cls.__name__ for cls in losses.LOSSES.values()},
     "Preprocessing": set(checks.subclasses(preprocessing.Transform)),

@@ -186,3 +186,21 @@ def test_a_model_with_penalties_comes_back_from_its_file(tmp_path: Any) -> None:
 def test_penalties_out_of_range_are_refused(field: str, value: float) -> None:
     with pytest.raises(ValueError, match=rf"Dense\({field}=.*\): {field} must be"):
         fnn.Dense(3, **{field: value})
+
+
+def test_layers_in_blocks_are_penalised_once() -> None:
+    inner = fnn.Dense(4, "tanh", l1=0.02, l2=0.3)
+    plain = fnn.Dense(4, "tanh")
+    values = []
+    for layer in (inner, plain):
+        blocks = [fnn.Residual([layer, fnn.Residual([layer])]), fnn.Concatenate([[layer], [fnn.Dense(2)]])]
+        model = fnn.Sequential([fnn.Dense(4), *blocks, fnn.Dense(2)], inputs=3, dtype="float64", seed=2)
+        X, y = networks.data("mse", 9, 3, 2)
+        report = fnn.gradcheck(model, "mse", X, y)
+        assert report.error < 1e-5, report
+        theta = model.parameters.flatten(model.parameters.arena)
+        values.append(fnn.Trainer(model, "mse").value_and_grad(theta, X, y)[0])
+    squares = [e.value for e in model.parameters.entries if e.kind == "weight" and e.shape == (4, 4)]
+    expected = sum(0.02 * np.abs(w).sum() + 0.3 * (w**2).sum() for w in squares)
+    assert len(squares) == 3
+    np.testing.assert_allclose(values[0] - values[1], expected, rtol=1e-10)

@@ -17,10 +17,12 @@ from fastnn import (
     AdaGrad,
     Adam,
     BatchNorm,
+    Concatenate,
     CrossEntropy,
     Dense,
     Dropout,
     Predictor,
+    Residual,
     RMSProp,
     Sequential,
     Trainer,
@@ -90,7 +92,9 @@ def test_a_plan_for_inference_has_neither_dropout_nor_gradients():
 
 
 def test_the_gradient_of_the_inputs_is_never_computed():
-    for layers in ([Dense(4, "relu"), Dense(2)], [Dropout(0.1), Dense(2)], [BatchNorm(), Dense(2)]):
+    first = [[Dense(4, "relu")], [Dropout(0.1)], [BatchNorm()], [Residual([Dense(3, "relu")])]]
+    first += [[Concatenate([[Dense(2)], [Dense(3), Dense(2)], []])], [Residual([Residual([Dense(3)])])]]
+    for layers in ([*layers, Dense(2)] for layers in first):
         plan = Trainer(Sequential(layers, inputs=3), "mse", batch_size=4).plan
         products = [call.formula for call in plan.calls if call.operation.name == "dense_backward_input"]
         assert not any(text.startswith("dx ") for text in products)

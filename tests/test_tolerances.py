@@ -297,6 +297,53 @@ def statistics_taken_as_constants(dx, dgamma, dbeta, dy, x, gamma, mean, inv_std
     dx[...] = (gamma * inv_std)[:, None] * dy
 
 
+@wrong("layer_norm_forward")
+def unbiased_variance(y, mean, inv_std, x, gamma, beta, eps, centred):
+    inv_std[...] = 1 / np.sqrt(x.var(axis=0, ddof=1) + eps)
+    mean[...] = x.mean(axis=0)
+    y[...] = (x - mean) * inv_std * gamma[:, None] + beta[:, None]
+
+
+@wrong("layer_norm_forward")
+def deviation_plus_eps(y, mean, inv_std, x, gamma, beta, eps, centred):
+    inv_std[...] = 1 / (x.std(axis=0) + eps)
+    mean[...] = x.mean(axis=0)
+    y[...] = (x - mean) * inv_std * gamma[:, None] + beta[:, None]
+
+
+@wrong("layer_norm_backward_input")
+def mean_of_the_gradient_left_in(dx, dy, x, gamma, mean, inv_std, centred):
+    right("layer_norm_backward_input", dx=dx, dy=dy, x=x, gamma=gamma, mean=mean, inv_std=inv_std, centred=0)
+
+
+@wrong("layer_norm_backward_parameters")
+def layer_norm_never_accumulates(dgamma, dbeta, dy, x, mean, inv_std, accumulate):
+    right(
+        "layer_norm_backward_parameters", dgamma=dgamma, dbeta=dbeta, dy=dy, x=x, mean=mean, inv_std=inv_std,
+        accumulate=0,
+    )  # fmt: skip
+
+
+@wrong("add")
+def second_value_left_out(out, a, b):
+    out[...] = a
+
+
+@wrong("category_codes")
+def rounded_to_the_nearest(codes, x, categories):
+    codes[...] = np.where((x >= 0) & (x < categories), np.rint(x), 0)
+
+
+@wrong("embedding_backward")
+def one_row_of_each_category(dtable, dy, codes, accumulate):
+    dtable[:, codes] += dy
+
+
+@wrong("standardize")
+def times_the_rounded_reciprocal(y, x, mean, scale):
+    y[...] = (x - mean[:, None]) * (1 / scale[:, None] * (1 + np.finfo(x.dtype).eps * 4))
+
+
 @wrong("gather_rows")
 def last_column_left_out(x, X, order):
     x[:, :-1] = X[order, :-1]

@@ -96,14 +96,9 @@ def excess(got: Array, expected: Array, allowed: Array | float) -> float:
 
 
 @bound_of(
-    "relu_forward",
-    "relu_backward",
-    "gather_rows",
-    "gather_labels",
-    "gather_weights",
-    "rows_to_features",
-    "features_to_rows",
-)
+    "relu_forward", "relu_backward", "gather_rows", "gather_labels", "gather_weights", "rows_to_features",
+    "features_to_rows", "copy_features", "category_codes", "embedding_forward",
+)  # fmt: skip
 def _exact(o: Outcome) -> dict[str, Array]:
     return {name: np.zeros(value.shape) for name, value in o.after.items() if isinstance(value, np.ndarray)}
 
@@ -148,6 +143,24 @@ def _dense_backward_weight(o: Outcome) -> dict[str, Array]:
 def _add_parts(o: Outcome) -> dict[str, Array]:
     parts = np.abs(o.before["parts"])
     return {"total": len(parts) * o.u * parts.sum(axis=0)}
+
+
+@bound_of("embedding_backward")
+def _embedding_backward(o: Outcome) -> dict[str, Array]:
+    """A sum over the rows of each category."""
+    b = o.before
+    total, terms = np.zeros(b["dtable"].shape), np.zeros(b["dtable"].shape[1])
+    np.add.at(total, (slice(None), b["codes"]), np.abs(b["dy"]).astype(np.float64))
+    np.add.at(terms, b["codes"], 1)
+    if b["accumulate"]:
+        total += np.abs(b["dtable"]).astype(np.float64)
+    return {"dtable": (terms + 1) * o.u * total}
+
+
+@bound_of("standardize")
+def _standardize(o: Outcome) -> dict[str, Array]:
+    """A difference and a quotient, each rounded once."""
+    return {"y": 2 * o.ulp(o.after["y"])}
 
 
 # The same of operands rounded to bfloat16, which is part of the definition and no error.
@@ -390,6 +403,43 @@ def _batch_norm_backward(o: Outcome) -> dict[str, Array]:
     slope = np.abs(gamma * inv_std)[:, None]
     off_dx = slope * (rounded + (off_beta[:, None] + x_hat * off_gamma[:, None]) / rows)
     return {"dx": off_dx, "dgamma": off_gamma, "dbeta": off_beta}
+
+
+# Layer normalisation: the same with sums over F features; an error of the mean moves all features of a row alike.
+
+
+@bound_of("layer_norm_forward")
+def _layer_norm_forward(o: Outcome) -> dict[str, Array]:
+    x, mean, inv_std = (o.after[name] for name in ("x", "mean", "inv_std"))
+    features, eps = len(x), o.before["eps"]
+    off_mean = o.before["centred"] * (features + 2) * o.u * np.abs(x).mean(axis=0)
+    var = 1 / inv_std**2 - eps
+    off_var = (features + 4) * o.u * np.abs(var) + off_mean**2 + 2 * o.u * eps
+    off_std = inv_std * (off_var * inv_std**2 / 2 + 3 * o.u)
+    off_hat = inv_std * off_mean + np.abs(x - mean) * (off_std + 3 * o.u * inv_std)
+    gamma, beta = (np.abs(o.before[name])[:, None] for name in ("gamma", "beta"))
+    return {"y": gamma * off_hat + 2 * o.u * beta, "mean": off_mean, "inv_std": off_std}
+
+
+@bound_of("layer_norm_backward_input")
+def _layer_norm_backward_input(o: Outcome) -> dict[str, Array]:
+    b = o.before
+    features, x_hat = len(b["x"]), (b["x"] - b["mean"]) * b["inv_std"]
+    g, size = b["dy"] * b["gamma"][:, None], np.abs(x_hat)
+    off_total = b["centred"] * (features + 2) * o.u * np.abs(g).sum(axis=0)
+    off_product = (features + 4) * o.u * (np.abs(g) * size).sum(axis=0)
+    through = b["centred"] * np.abs(g.sum(axis=0)) + size * np.abs((g * x_hat).sum(axis=0))
+    rounded = 8 * o.u * (np.abs(g) + through / features)
+    return {"dx": b["inv_std"] * (rounded + (off_total + size * off_product) / features)}
+
+
+@bound_of("layer_norm_backward_parameters")
+def _layer_norm_backward_parameters(o: Outcome) -> dict[str, Array]:
+    b = o.before
+    rows, dy = b["x"].shape[1], np.abs(b["dy"])
+    size = {"dbeta": dy.sum(axis=1), "dgamma": (dy * np.abs((b["x"] - b["mean"]) * b["inv_std"])).sum(axis=1)}
+    old = {name: np.abs(b[name]) if b["accumulate"] else 0.0 for name in size}
+    return {name: (rows + 4) * o.u * (total + old[name]) for name, total in size.items()}
 
 
 # Optimizers: one ulp of the parameter, old or new, and a few of its step, whose size is that of its largest part. A

@@ -9,7 +9,7 @@ compiled kernels have one C signature, `void kernel(const int64_t *words)`, and 
 
 Arrays that are written come first, then those that are read, then sizes, then scalars; an array that may be absent
 (`name?`) has address 0 then. Axis letters: B rows of the batch, I inputs, O outputs, K terms of a sum, N elements, F
-features, R rows of the data, C outputs of the network.
+features, R rows of the data or of a table, C outputs of the network.
 """
 
 import re

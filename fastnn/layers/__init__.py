@@ -6,8 +6,14 @@ its forward and backward operations with the builder's help.
 
 from .activation import Activation
 from .base import Layer
+from .blocks import Concatenate, Residual
 from .dense import Dense
 from .dropout import Dropout
-from .normalization import BatchNorm
+from .embedding import Embedding
+from .inputs import Flatten, Standardize
+from .normalization import BatchNorm, LayerNorm, RMSNorm
 
-__all__ = ["Activation", "BatchNorm", "Dense", "Dropout", "Layer"]
+__all__ = [
+    "Activation", "BatchNorm", "Concatenate", "Dense", "Dropout", "Embedding", "Flatten", "Layer", "LayerNorm",
+    "RMSNorm", "Residual", "Standardize",
+]  # fmt: skip

@@ -6,10 +6,13 @@ from ..plan.compiler import Builder, Gradient, Value
 from .base import Layer
 
 
-def differentiate(builder: Builder, activation: ActivationSpec, dy: Gradient, y: Value) -> None:
-    """The derivative of an activation as an operation of its own, in place, unless a product has already applied it."""
-    if activation.backward is not None and not dy.through_activation:
-        builder.call(activation.backward, f"{dy.name} *= act_prime({y.name})", dx=dy.data, dy=dy.data, y=y.data)
+def differentiate(builder: Builder, activation: ActivationSpec, dy: Gradient, y: Value) -> Gradient:
+    """dy times the derivative of an activation, by an operation of its own, unless a product has already applied it."""
+    if activation.backward is None or dy.through_activation:
+        return dy
+    dx = builder.place_of(dy)
+    builder.call(activation.backward, f"{dy.name} *= act_prime({y.name})", dx=dx, dy=dy.data, y=y.data)
+    return Gradient(dy.name, dx, through_activation=True)
 
 
 @description
@@ -36,5 +39,5 @@ class Activation(Layer):
         activation = get_activation(self.name)
         if activation.forward is None:
             return dy
-        differentiate(builder, activation, dy, builder.kept[builder.layer]["y"])
-        return Gradient(dy.name, dy.data)
+        dx = differentiate(builder, activation, dy, builder.kept[builder.layer]["y"])
+        return dx._replace(through_activation=False)

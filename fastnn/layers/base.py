@@ -1,10 +1,12 @@
 """What every layer answers."""
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
+from .. import checks
 from ..plan.arena import Layout, Ref
 from ..plan.compiler import Builder, Gradient, Value
 
@@ -24,6 +26,9 @@ class Layer:
     """What all numbers of a parameter or buffer start at, by kind: 0 for those not named here. Weights and biases are
     drawn by the layer's `weight_init` and `bias_init`."""
 
+    flattens: ClassVar[bool] = False
+    """Whether it lets rows of data have any shape, where it is the first layer."""
+
     minimum: ClassVar[Mapping[str, float]] = {}
     """The least number that a parameter or buffer may hold, by kind, where there is one."""
 
@@ -31,8 +36,27 @@ class Layer:
         """Width of the output for a width of the input."""
         return inputs
 
+    def parts(self) -> Mapping[str, tuple["Layer", ...]]:
+        """The layers in it, if it is a block: branches of layers one after the other, by the names that stand in the
+        paths of their arrays."""
+        return {}
+
+    def check_place(self, inputs: int, before: tuple["Layer", ...]) -> None:
+        """ValueError where the layer cannot stand behind these layers, or take an input of that width."""
+
+    def check_inputs(self, X: Array, name: str) -> None:
+        """ValueError where X, (rows, inputs) of the model's dtype, holds numbers that the layer cannot take."""
+
+    def keeps(self, column: int) -> bool:
+        """Whether a feature comes out in its place as it was."""
+        return False
+
+    def start(self, kind: str) -> Any:
+        """The starting values of a parameter or buffer that is not drawn."""
+        return self.initial.get(kind, 0.0)
+
     def parameters(self, layout: Layout, index: int, inputs: int, dtype: np.dtype[Any]) -> dict[str, Ref]:
-        """Places for what the optimizer moves; `index` is the layer's position in the model."""
+        """Places for what the optimizer moves; `index` is the layer's number in the model."""
         return {}
 
     def buffers(self, layout: Layout, index: int, inputs: int, dtype: np.dtype[Any]) -> dict[str, Ref]:
@@ -54,3 +78,39 @@ class Layer:
         """Writes those that make the gradients of its parameters and of its input, which it returns; a first layer need
         not."""
         raise NotImplementedError
+
+
+def checked_layers(owner: str, argument: str, layers: Any) -> tuple[Layer, ...]:
+    """The layers as a tuple, each an instance of a known class."""
+    if isinstance(layers, (str, Layer)) or not isinstance(layers, Iterable):
+        raise TypeError(f"{owner}({argument}={layers!r}): expected a list of layers such as Dense(10)")
+    layers = tuple(layers)
+    for number, layer in enumerate(layers):
+        if not isinstance(layer, Layer):
+            hint = "; write it with its arguments in brackets" if isinstance(layer, type) else ""
+            known = ", ".join(checks.subclasses(Layer))
+            raise TypeError(f"{owner}: {argument}[{number}] is {layer!r}, expected one of {known}{hint}")
+    return layers
+
+
+def written(layer: Layer) -> str:
+    """A layer as a user writes it: required fields without a name, defaults left out."""
+    parts = []
+    for field in dataclasses.fields(layer):  # type: ignore[arg-type]
+        value = getattr(layer, field.name)
+        if field.default is dataclasses.MISSING:
+            parts.append(_value(value))
+        elif value != field.default:
+            parts.append(f"{field.name}={_value(value)}")
+    return f"{type(layer).__name__}({', '.join(parts)})"
+
+
+def _value(value: Any) -> str:
+    """The value of a field as a user writes it: layers in short too, of many numbers the first ones."""
+    if isinstance(value, Layer):
+        return written(value)
+    if not isinstance(value, tuple):
+        return repr(value)
+    if len(value) > 3 and all(isinstance(item, float) for item in value):
+        return f"[{', '.join(f'{item:g}' for item in value[:3])}, ... {len(value)} numbers]"
+    return f"[{', '.join(map(_value, value))}]"

@@ -93,7 +93,7 @@ class Dense(Layer):
 
     def backward(self, builder: Builder, dy: Gradient) -> Gradient | None:
         x, y = builder.kept[builder.layer]["x"], builder.kept[builder.layer]["y"]
-        differentiate(builder, get_activation(self.activation), dy, y)
+        dy = differentiate(builder, get_activation(self.activation), dy, y)
         self._weight_gradient(builder, dy, x)
         if not builder.input_gradient_needed:
             return None

@@ -35,8 +35,9 @@ class Dropout(Layer):
         if self.rate == 0.0:
             return dy
         text = f"{dy.name} = dropout({dy.name}, {self.rate:g})"
-        builder.call("dropout_backward", text, dx=dy.data, dy=dy.data, **self._scalars(builder))
-        return Gradient(dy.name, dy.data)
+        dx = builder.place_of(dy)
+        builder.call("dropout_backward", text, dx=dx, dy=dy.data, **self._scalars(builder))
+        return Gradient(dy.name, dx)
 
     def _scalars(self, builder: Builder) -> dict[str, Any]:
         keep = 1.0 - self.rate

@@ -20,7 +20,7 @@ Array = np.ndarray[Any, Any]
 class Group:
     """Factors for the parameters of some layers, or of some kinds; where several groups have a parameter, all apply.
 
-    layers        indices in the model, -1 for the last; None: all
+    layers        indices in the model's list, -1 for the last; that of a block stands for all in it. None: all
     kinds         "weight", "bias", "gamma", "beta" ...; None: all
     lr            factor of the learning rate, 0 or more; 0 freezes
     weight_decay  factor of the weight decay, 0 or more
@@ -58,7 +58,7 @@ class Group:
     def has(self, entry: "Entry", layers: int) -> bool:
         """Whether a parameter of a model of so many layers belongs to it."""
         own: Any = self.layers
-        there = own is None or entry.layer in {number % layers for number in own if -layers <= number < layers}
+        there = own is None or entry.place in {number % layers for number in own if -layers <= number < layers}
         return there and (self.kinds is None or entry.kind in self.kinds)
 
 
@@ -75,10 +75,10 @@ def factors(owner: str, groups: Sequence[Group], parameters: "Parameters") -> di
     there are no groups. A group without parameters is an error."""
     if not groups:
         return {}
-    layers = len(parameters.refs)
+    layers = parameters.nodes[-1].place + 1
     for group in groups:
         if not any(group.has(entry, layers) for entry in parameters.entries):
-            known = ", ".join(f"{entry.layer}: {entry.kind}" for entry in parameters.entries)
+            known = ", ".join(f"{entry.place}: {entry.kind}" for entry in parameters.entries)
             raise ValueError(f"{owner}(groups): the model has no parameters for {group}; it has {known}")
     fan_in = {entry.layer: entry.shape[0] for entry in parameters.entries if entry.kind == "weight"}
     rates, decays = (aligned_zeros(len(parameters.arena)) for _ in range(2))

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from .. import checks
 from ..kernels.cpu import vector_bytes
+from .nodes import depth_first, numbered, place_of
 
 if TYPE_CHECKING:
     from ..layers import Layer
@@ -54,6 +56,21 @@ class Ref(NamedTuple):
         return array.T if self.transposed else array
 
     @property
+    def height(self) -> int:
+        """The length of the first axis."""
+        return self.slot.shape[0] if self.rows is None else self.rows
+
+    def features(self, first: int, count: int) -> "Ref":
+        """Some of the features of a feature-major value, where they lie."""
+        offset = self.slot.offset + first * self.slot.strides[0]
+        return Ref(self.arena, self.slot._replace(shape=(count, self.slot.shape[1]), offset=offset))
+
+    def feature(self, number: int) -> "Ref":
+        """One feature of such a value, of one axis."""
+        slot, offset = self.slot, self.slot.offset + number * self.slot.strides[0]
+        return Ref(self.arena, slot._replace(shape=slot.shape[1:], offset=offset, strides=slot.strides[1:]))
+
+    @property
     def T(self) -> "Ref":
         return self._replace(transposed=not self.transposed)
 
@@ -79,6 +96,12 @@ class Layout:
         return self._add(
             Slot(name, (length,), dtype, self.bytes, (dtype.itemsize,)), padded(length, dtype) * dtype.itemsize
         )
+
+    def constant(self, name: str, length: int, dtype: Any, fill: float) -> Slot:
+        """A slot of one axis that holds one number throughout."""
+        slot = self.vector(name, length, dtype)
+        self.slots[-1] = slot._replace(fill=fill)
+        return self.slots[-1]
 
     def matrix(self, name: str, rows: int, columns: int, dtype: Any, spare_rows: bool = True) -> Slot:
         """A slot of two axes, the second contiguous.
@@ -150,14 +173,16 @@ def padded_matrix(rows: int, columns: int, dtype: np.dtype[Any]) -> Array:
 class Entry(NamedTuple):
     """One array of a model as its user knows it.
 
-    layer   its index in the model
+    layer   its number in the model
     kind    "weight", "bias", "gamma", "beta", "running_mean" ...
     value   a writable view of the logical shape: weight (fan_in, fan_out), bias (fan_out,), gamma (features,) ...
+    path    where the layer stands: "layers.0", in a block "layers.3.layers.0"
     """
 
     layer: int
     kind: str
     value: Array
+    path: str
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -165,7 +190,12 @@ class Entry(NamedTuple):
 
     @property
     def name(self) -> str:
-        return f"layers.{self.layer}.{self.kind}"
+        return f"{self.path}.{self.kind}"
+
+    @property
+    def place(self) -> int:
+        """The index in the model's list of the layer, or of the block that it is in."""
+        return place_of(self.path)
 
 
 class Parameters:
@@ -173,7 +203,8 @@ class Parameters:
 
     entries   what the optimizer moves, in layer order          `arena` holds them, one flat padded array
     buffers   running statistics, which layers move themselves  `state` holds them
-    refs, state_refs   for each layer, by kind, where its arrays lie
+    nodes     all layers in the order of their numbers
+    refs, state_refs   for each of them, by kind, where its arrays lie
     """
 
     def __init__(self, layers: Sequence["Layer"], inputs: int, dtype: Any) -> None:
@@ -181,23 +212,38 @@ class Parameters:
         arena, state = Layout(), Layout()
         self.refs: list[dict[str, Ref]] = []
         self.state_refs: list[dict[str, Ref]] = []
-        width = inputs
-        for index, layer in enumerate(layers):
-            self.refs.append(layer.parameters(arena, index, width, self.dtype))
-            self.state_refs.append(layer.buffers(state, index, width, self.dtype))
-            width = layer.outputs(width)
-        self.inputs, self.outputs = inputs, width
-        self._layers = tuple(layers)
+        top = numbered(layers, inputs)
+        self.nodes = tuple(depth_first(top))
+        for node in self.nodes:
+            self.refs.append(node.layer.parameters(arena, node.number, node.inputs, self.dtype))
+            self.state_refs.append(node.layer.buffers(state, node.number, node.inputs, self.dtype))
+        self.inputs, self.outputs = inputs, top[-1].outputs if top else inputs
         self.arena, self.state = arena.allocate(), state.allocate()
         self.entries = list(self.views(self.arena))
         self.buffers = list(self._buffers(self.state))
 
+    def checked_inputs(self, X: Any, name: str = "X", allow_nonfinite: bool = False, whole: bool = True) -> Array:
+        """X as (rows, inputs) that every layer can take, not copied where it is that. `whole` and errors: see
+        checks.features."""
+        if self.nodes[0].layer.flattens:
+            array = checks.numeric(X, name)
+            if array.ndim != 2 and array.ndim and array[:1].size == self.inputs:
+                X = array.reshape(len(array), self.inputs)
+            elif array.ndim != 2:
+                raise ValueError(
+                    f"{name}: has shape {array.shape}, expected (rows, ...) with {self.inputs} numbers in each row"
+                )
+        checked = checks.features(X, self.inputs, self.dtype, name, allow_nonfinite, whole)
+        for node in self.nodes:
+            node.layer.check_inputs(checked, name)
+        return checked
+
     def views(self, arena: Array) -> Iterator[Entry]:
         """The entries of any arena with this layout: parameters, gradients or moments."""
-        for index, (layer, refs) in enumerate(zip(self._layers, self.refs, strict=True)):
+        for node, refs in zip(self.nodes, self.refs, strict=True):
             arrays = {kind: ref.view({"parameters": arena}) for kind, ref in refs.items()}
-            for kind, value in layer.entries(arrays).items():
-                yield Entry(index, kind, value)
+            for kind, value in node.layer.entries(arrays).items():
+                yield Entry(node.number, kind, value, node.path)
 
     def matrices(self) -> list[Ref]:
         """Each entry as a matrix whose second axis is contiguous, as operations take it."""
@@ -218,9 +264,9 @@ class Parameters:
 
     def _buffers(self, state: Array) -> Iterator[Entry]:
         """The running statistics in an arena with the layout of `state`."""
-        for index, refs in enumerate(self.state_refs):
+        for node, refs in zip(self.nodes, self.state_refs, strict=True):
             for kind, ref in refs.items():
-                yield Entry(index, kind, ref.view({"state": state}))
+                yield Entry(node.number, kind, ref.view({"state": state}), node.path)
 
     @property
     def count(self) -> int:

@@ -2,17 +2,19 @@
 the pen.
 
 Values are feature-major, (features, rows), each with a row of ones behind its features for the bias of a following
-layer. The gradient with respect to a value takes the value's own place, once no operation needs the value any more.
+layer. The gradient with respect to a value takes the value's own place, once no operation needs the value any more. A
+value that several branches of a block read keeps its place, and so does a gradient that they read.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from .arena import Layout, Parameters, Ref, Slot, padded
+from .nodes import Node, all_layers, depth_first, numbered
 from .plan import Given, Operand, Plan
 
 if TYPE_CHECKING:
@@ -55,12 +57,16 @@ class Value:
 
 
 class Gradient(NamedTuple):
-    """The gradient with respect to a value; `through_activation`: the derivative of the activation that made it is in
-    it."""
+    """The gradient with respect to a value.
+
+    through_activation   the derivative of the activation that made the value is in it
+    shared               others read it after: nothing may be written in its place
+    """
 
     name: str
     data: Ref
     through_activation: bool = False
+    shared: bool = False
 
 
 class Builder:
@@ -78,7 +84,10 @@ class Builder:
         self.parameters, self.rows, self.training = parameters, rows, training
         self.usual = usual or rows
         self.low_precision = low_precision
-        self.layer = 0  # the index of the layer that is writing
+        self.layer = 0  # the number of the layer that is writing
+        self.node: Node | None = None
+        self.input_gradient_needed = False
+        """Whether a layer before the one that is writing has parameters."""
         self.kept: list[dict[str, Any]] = [{} for _ in parameters.refs]  # what a layer's backward needs of its forward
 
     def call(self, operation: str, formula: str, **arguments: Operand) -> None:
@@ -88,6 +97,43 @@ class Builder:
         """Whether the products of a dense layer of that size round their operands to bfloat16. Those of narrow layers
         stay in the plan's dtype: packing would cost what they gain."""
         return self.low_precision and min(outputs, inputs, self.usual) >= _LEAST_OF_BF16
+
+    # Layers one after the other, those of the model or of a branch of a block.
+
+    def run(self, nodes: Sequence[Node], x: Value) -> Value:
+        """Their output, the operations of which they write."""
+        writing = self.node
+        for node in nodes:
+            self._turn_to(node)
+            x = node.layer.forward(self, x)
+        self._turn_to(writing)
+        return x
+
+    def run_back(self, nodes: Sequence[Node], dy: Gradient) -> Gradient | None:
+        """The gradient with respect to their input; None if nobody needs it."""
+        writing, needed = self.node, self.input_gradient_needed
+        gradient: Gradient | None = dy
+        for place in range(len(nodes) - 1, -1, -1):
+            self._turn_to(nodes[place])
+            self.input_gradient_needed = needed or self.have_parameters(nodes[:place])
+            if gradient is not None:
+                gradient = nodes[place].layer.backward(self, gradient)
+        self._turn_to(writing)
+        self.input_gradient_needed = needed
+        return gradient
+
+    def _turn_to(self, node: Node | None) -> None:
+        self.node = node
+        self.layer = self.layer if node is None else node.number
+
+    def have_parameters(self, nodes: Sequence[Node]) -> bool:
+        """Whether any of these layers, or a layer in them, has parameters."""
+        return any(any(self.parameters.refs[node.number : node.end]) for node in nodes)
+
+    def branch(self, name: str) -> tuple[Node, ...]:
+        """The layers of a branch of the block that is writing."""
+        assert self.node is not None
+        return self.node.parts[name]
 
     @contextmanager
     def section(self, name: str) -> Iterator[None]:
@@ -112,6 +158,10 @@ class Builder:
         """Room for one number per feature that lives within a pass."""
         return Ref("workspace", self.plan.workspace.vector(name, length, self.plan.dtype))
 
+    def constant(self, name: str, length: int, fill: float) -> Ref:
+        """The same number for each feature, or for each row."""
+        return Ref("workspace", self.plan.workspace.constant(name, length, self.plan.dtype, fill))
+
     def gradient_of(self, x: Value) -> Ref:
         """A place for the gradient with respect to x: x's own, unless its maker still needs x."""
         if not x.needed:
@@ -119,10 +169,27 @@ class Builder:
         slot = self.plan.workspace.matrix(f"d{x.name}", x.features, self.rows, self.plan.dtype)
         return Ref("workspace", slot)
 
-    @property
-    def input_gradient_needed(self) -> bool:
-        """Whether a layer before this one has parameters."""
-        return any(self.parameters.refs[: self.layer])
+    def read_by_several(self, x: Value) -> Value:
+        """x for each of several readers. None may write in its place, nor apply the derivative of what made it to its
+        part of the gradient: that is for the maker, once the parts are added up."""
+        return replace(x, needed=True, derivative=None)
+
+    def place_of(self, dy: Gradient) -> Ref:
+        """A place for what a layer makes of dy in passing: dy's own, unless others read it."""
+        return self.like(dy.data, dy.name) if dy.shared else dy.data
+
+    def like(self, ref: Ref, name: str) -> Ref:
+        """Room for a gradient as wide as another."""
+        return Ref("workspace", self.plan.workspace.matrix(name, ref.height, self.rows, self.plan.dtype))
+
+    def total(self, name: str, gradients: Sequence[Gradient]) -> Gradient:
+        """The sum of gradients, in the place of one that nobody reads after."""
+        total, *others = sorted(gradients, key=lambda gradient: gradient.shared)
+        for other in others:
+            out = self.place_of(total)
+            self.call("add", f"{name} = {total.name} + {other.name}", out=out, a=total.data, b=other.data)
+            total = Gradient(name, out)
+        return total
 
     def parameter(self, kind: str) -> Ref:
         return self.parameters.refs[self.layer][kind]
@@ -157,9 +224,8 @@ class Builder:
 
     def transposed(self, name: str, ref: Ref) -> Ref:
         """A row-major copy of a feature-major operand, in scratch memory that the next copy overwrites."""
-        features = ref.rows if ref.rows is not None else ref.slot.shape[0]
         layout = Layout()
-        slot = layout.matrix(f"{name}T", self.rows, features, self.plan.dtype)
+        slot = layout.matrix(f"{name}T", self.rows, ref.height, self.plan.dtype)
         self.plan.scratch.bytes = max(self.plan.scratch.bytes, layout.bytes)
         copy = Ref("scratch", slot)
         self.call("features_to_rows", f"{name}T = transpose({name})", out=copy, x=ref)
@@ -189,13 +255,6 @@ def _gather_weights(builder: Builder) -> Ref:
     return weights
 
 
-def _forward(builder: Builder, layers: Sequence["Layer"], x: Value) -> Value:
-    for index, layer in enumerate(layers):
-        builder.layer = index
-        x = layer.forward(builder, x)
-    return x
-
-
 def compile_training(
     layers: Sequence["Layer"], parameters: Parameters, loss: "Loss | None", optimizer: "Optimizer | None", rows: int,
     in_parts: bool = False, low_precision: bool = False, usual: int = 0, weighted: bool = False,
@@ -216,28 +275,26 @@ def compile_training(
         x = _gather_inputs(builder)
         targets = loss.gather(builder, parameters.outputs) if loss is not None else None
         weights = _gather_weights(builder) if weighted else None
+    nodes = numbered(layers, parameters.inputs)
     with builder.section("forward"):
-        z = _forward(builder, layers, x)
+        z = builder.run(nodes, x)
     with builder.section("loss"):
         if loss is not None and targets is not None:
-            gradient: Gradient | None = loss.differentiate(builder, z, targets, weights)
+            gradient = loss.differentiate(builder, z, targets, weights)
         else:
             gradient = Gradient(f"d{z.name}", builder.gradient_of(z))
             text = f"{gradient.name} = transpose(doutputs)"
             builder.call("rows_to_features", text, out=gradient.data, x=Given("doutputs"))
     with builder.section("backward"):
-        for index in range(len(layers) - 1, -1, -1):
-            builder.layer = index
-            if gradient is not None:
-                gradient = layers[index].backward(builder, gradient)
+        builder.run_back(nodes, gradient)
     with builder.section("reduce"):
         if in_parts:
             total = builder.flat("gradients")
             builder.call("add_parts", "dW = sum of its parts", total=total, parts=Given("parts"))
     with builder.section("penalty"):
-        for index, layer in enumerate(layers):
-            builder.layer = index
-            layer.penalize(builder)
+        for node in depth_first(nodes):
+            builder._turn_to(node)
+            node.layer.penalize(builder)
     with builder.section("update"):
         if optimizer is not None:
             optimizer.update(builder)
@@ -253,7 +310,7 @@ def compile_inference(layers: Sequence["Layer"], parameters: Parameters, rows: i
     with builder.section("gather"):
         x = _gather_inputs(builder)
     with builder.section("forward"):
-        z = _forward(builder, layers, x)
+        z = builder.run(numbered(layers, parameters.inputs), x)
     with builder.section("output"):
         _put_out(builder, z)
     return builder.plan
@@ -268,7 +325,7 @@ def tile_rows(rows: int, layers: Sequence["Layer"], dtype: np.dtype[Any]) -> int
 
     A layer that mixes rows (batch normalisation) needs all of them.
     """
-    if any(layer.mixes_rows for layer in layers):
+    if any(layer.mixes_rows for layer in all_layers(layers)):
         return rows
     parts = -(-rows // _TILE_ROWS)
     return min(rows, padded(-(-rows // parts), dtype))

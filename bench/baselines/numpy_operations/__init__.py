@@ -24,12 +24,17 @@ from fastnn.kernels import OPERATIONS, Operation
 
 from . import (
     activations,
+    adam,
+    adaptive,
     binary_losses,
+    blocks,
     class_losses,
     data,
     dense,
     dropout,
+    embedding,
     gradients,
+    layer_norm,
     making,
     normalization,
     optimizers,
@@ -40,8 +45,9 @@ from . import (
 from .making import PIECE, Scratch, Work
 
 __all__ = [
-    "activations", "binary_losses", "class_losses", "data", "dense", "dropout", "gradients", "normalization",
-    "optimizers", "penalties", "prepared", "reductions", "regression_losses",
+    "activations", "adam", "adaptive", "binary_losses", "blocks", "class_losses", "data", "dense", "dropout",
+    "embedding", "gradients", "layer_norm", "normalization", "optimizers", "penalties", "prepared", "reductions",
+    "regression_losses",
 ]  # fmt: skip
 
 

@@ -82,3 +82,14 @@ def _batch_norm_backward(
         np.multiply(dx, factors, out=dx)
 
     return run
+
+
+@makes("standardize")
+def _standardize(scratch: Scratch, y: Array, x: Array, mean: Array, scale: Array) -> Work:
+    means, scales = mean[:, None], scale[:, None]
+
+    def run() -> None:
+        np.subtract(x, means, out=y)
+        np.divide(y, scales, out=y)
+
+    return run

@@ -7,11 +7,14 @@ from . import (
     adam,
     adaptive,
     binary_losses,
+    blocks,
     class_losses,
     data,
     dense,
     dropout,
+    embedding,
     gradients,
+    layer_norm,
     low_precision,
     normalization,
     optimizers,
@@ -22,9 +25,9 @@ from . import (
 from .entry import KERNELS, compile_entry, compile_routine
 
 __all__ = [
-    "KERNELS", "activations", "adam", "adaptive", "binary_losses", "class_losses", "compile_kernel", "data", "dense",
-    "dropout", "gradients", "low_precision", "normalization", "optimizers", "penalties", "reductions",
-    "regression_losses",
+    "KERNELS", "activations", "adam", "adaptive", "binary_losses", "blocks", "class_losses", "compile_kernel",
+    "data", "dense", "dropout", "embedding", "gradients", "layer_norm", "low_precision", "normalization",
+    "optimizers", "penalties", "reductions", "regression_losses",
 ]  # fmt: skip
 
 

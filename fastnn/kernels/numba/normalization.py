@@ -1,4 +1,4 @@
-"""Batch normalisation: a feature is a contiguous row, its sums run along it.
+"""Normalisation of each feature by itself: a feature is a contiguous row, its sums run along it.
 
 Sums run in a group of vectors side by side, the rest in one: a single chain of additions would wait for each.
 """
@@ -88,3 +88,10 @@ def batch_norm_backward(dx, dgamma, dbeta, dy, x, gamma, mean, inv_std, F, B):
         for b in range(0, B, lanes(row)):
             centred = load(row, b) - mean[f]
             store(out, b, (load(grad, b) - from_beta - centred * from_gamma) * slope)
+
+
+@kernel
+def standardize(y, x, mean, scale, F, B):
+    for f in range(F):
+        for b in range(0, B, lanes(x.data)):
+            store(y.data, f * y.stride0 + b, (load(x.data, f * x.stride0 + b) - mean[f]) / scale[f])

@@ -10,11 +10,14 @@ from . import (
     adam,
     adaptive,
     binary_losses,
+    blocks,
     class_losses,
     data,
     dense,
     dropout,
+    embedding,
     gradients,
+    layer_norm,
     low_precision,
     normalization,
     optimizers,
@@ -24,6 +27,7 @@ from . import (
 )
 
 __all__ = [
-    "activations", "adam", "adaptive", "binary_losses", "class_losses", "data", "dense", "dropout", "gradients",
-    "low_precision", "normalization", "optimizers", "penalties", "reductions", "regression_losses",
+    "activations", "adam", "adaptive", "binary_losses", "blocks", "class_losses", "data", "dense", "dropout",
+    "embedding", "gradients", "layer_norm", "low_precision", "normalization", "optimizers", "penalties",
+    "reductions", "regression_losses",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Batch normalisation over the rows of a batch, one mean and variance for each feature.
+"""Normalisation of each feature by itself: by the mean and variance of a batch, or by numbers that are given.
 
 F features     B rows of the batch
 """
@@ -91,3 +91,14 @@ def batch_norm_backward(
     dbeta[...] = dy.sum(axis=1)
     dgamma[...] = (dy * x_hat).sum(axis=1)
     dx[...] = (gamma * inv_std)[:, None] * (dy - (dbeta / rows)[:, None] - x_hat * (dgamma / rows)[:, None])
+
+
+@operation(writes="y[F,B]", reads="x[F,B] mean[F] scale[F]", in_place="y=x", splits="F B")
+def standardize(y: Array, x: Array, mean: Array, scale: Array) -> None:
+    """y = (x - mean) / scale.
+
+    y            (F, B)  written; may be x
+    x            (F, B)  read
+    mean, scale  (F,)    read
+    """
+    y[...] = (x - mean[:, None]) / scale[:, None]
