@@ -34,7 +34,8 @@ SCALARS: dict[str, float | int] = {
     "decay": 0.99, "delta": 1.0, "derivative": 2, "eps": 1e-5, "eta_minus": 0.5, "eta_plus": 1.2, "first": 0,
     "floor": 0.0, "gamma": 2.0, "grad_step": 0.01, "grouped": 1, "inner_eps": 0.0, "key": 0x9E3779B9, "l1": 0.01,
     "l2": 0.1, "label_smoothing": 0.0, "log_eps": -13.8, "lr": 0.01, "margin": 1.0, "max_norm": 0.5, "max_step": 2.0,
-    "max_value": 0.7, "min_step": 0.2, "momentum": 0.9, "plain_step": 0.0, "rate_scale": 0.125, "rectified_step": 0.02,
+    "max_val": 1.0, "max_value": 0.7, "min_step": 0.2, "min_val": -1.0, "momentum": 0.9, "negative_slope": 0.01,
+    "plain_step": 0.0, "rate_scale": 0.125, "rectified_step": 0.02,
     "rho": 0.9, "scale": 0.125, "shrink": 0.001, "sqrt_bias_correction2": 0.3, "squared": 0, "step_size": 0.02,
     "tau": 0.5, "threshold": 0xC0000000, "weight": 1.0, "weight_decay": 0.03, "weighted": 0,
 }  # fmt: skip
@@ -42,11 +43,12 @@ SCALARS: dict[str, float | int] = {
 
 OTHER_SCALARS: dict[str, tuple[float | int, ...]] = {
     "accumulate": (0,), "alpha": (0.5,), "avg_step": (1.0,), "beta1": (0.5, 0.3), "beta2": (0.9,), "c0": (0.0,),
-    "c1": (1.0,), "c2": (0.7,), "decay": (0.0, 0.5), "delta": (0.3,), "derivative": (0, 1), "eps": (1e-8, 0.1),
+    "c1": (1.0,), "c2": (0.7,), "decay": (0.0, 0.5), "delta": (0.3,), "derivative": (0, 1, 3), "eps": (1e-8, 0.1),
     "first": (1, 1000, 2**32 - 1), "floor": (-np.inf, -0.5), "gamma": (0.0, 0.7, 5.0), "grad_step": (0.0, 1.0),
     "grouped": (0,), "inner_eps": (1e-3,), "key": (0, 2**32 - 1), "l1": (0.0,), "l2": (0.0,),
     "label_smoothing": (0.1, 1.0), "log_eps": (-0.5,), "lr": (1.0,), "margin": (0.3,), "max_norm": (1e6,),
-    "max_value": (1e6,), "momentum": (0.1,), "plain_step": (0.01,), "rate_scale": (1.0,), "rectified_step": (0.0, 1.0),
+    "max_val": (0.5, 6.0), "max_value": (1e6,), "min_val": (-2.0, 0.0), "momentum": (0.1,),
+    "negative_slope": (0.0, 0.3, 1.5), "plain_step": (0.01,), "rate_scale": (1.0,), "rectified_step": (0.0, 1.0),
     "rho": (0.5,), "scale": (1 / 3,), "shrink": (0.0, 0.5), "sqrt_bias_correction2": (1.0,), "squared": (1,),
     "step_size": (1.0,), "tau": (0.1, 0.95), "threshold": (1, 0x80000000, 2**32 - 1), "weight": (0.1,),
     "weight_decay": (0.0, 2.0), "weighted": (1,),
