@@ -34,12 +34,14 @@ _HOME = {
     "Dense": "layers",
     "Dropout": "layers",
     "ECE": "metrics",
+    "ELU": "activations",
     "EarlyStopping": "callbacks",
     "Exponential": "schedules",
     "F1": "metrics",
     "Focal": "losses",
     "GaussianLikelihood": "losses",
     "Group": "optimizers",
+    "HardTanh": "activations",
     "Hinge": "losses",
     "History": "history",
     "Huber": "losses",
@@ -47,6 +49,7 @@ _HOME = {
     "InverseTime": "schedules",
     "LBFGS": "optimizers",
     "LambdaCallback": "callbacks",
+    "LeakyReLU": "activations",
     "Lion": "optimizers",
     "LogCosh": "losses",
     "MSE": "losses",
@@ -95,6 +98,7 @@ __all__ = ["__version__", "ops", *_HOME]
 
 if TYPE_CHECKING:
     from . import ops
+    from .activations import ELU, HardTanh, LeakyReLU
     from .bound import NonFiniteLoss
     from .callbacks import Callback, EarlyStopping, LambdaCallback, ProgressBar
     from .checkpoints import Checkpoint

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnn import checks
+from fastnn.activations import get_activation
 from fastnn.initializers import default_initializer, draw, get_initializer
 from fastnn.layers import Activation, Dense, Layer
 from fastnn.losses import LOSSES, Loss, get_loss
@@ -85,10 +86,11 @@ class Sequential:
             if isinstance(layer, Dense):
                 if distance > 0:
                     break
-                name = layer.activation
+                activation = layer.activation
             else:
-                name = layer.name if isinstance(layer, Activation) else None
-            if name not in (None, "identity"):
+                activation = layer.name if isinstance(layer, Activation) else None
+            name = get_activation(activation).name
+            if name != "identity":
                 return name
         return None
 

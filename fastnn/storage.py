@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from fastnn import checks
+from fastnn.activations import ActivationFunction, Custom
 from fastnn.initializers import initializer_name
 
 FORMAT = "fastnn"
@@ -203,7 +204,13 @@ def describe(item: Any) -> dict[str, Any]:
     """A layer or a loss (a frozen dataclass) as JSON: its class name under "type", and its fields.
 
     Initializers become their names; one of the user's own is left out, since the weights themselves are in the file.
+    Activations become their names, or the same kind of object; for a function of the user's own there is a TypeError.
     """
+    if isinstance(item, Custom):
+        raise TypeError(
+            f"{item}: an activation of your own is code, which no model file holds: keep the numbers (get_weights, and "
+            "set_weights of a model made anew), or pickle the model"
+        )
     fields = {}
     for field in dataclasses.fields(item):
         value = getattr(item, field.name)
@@ -211,7 +218,7 @@ def describe(item: Any) -> dict[str, Any]:
             value = initializer_name(value)
             if value is None:
                 continue
-        fields[field.name] = value
+        fields[field.name] = describe(value) if isinstance(value, ActivationFunction) else value
     return {"type": type(item).__name__, **fields}
 
 
@@ -222,7 +229,7 @@ def restore(description: Any, base: type, what: str) -> Any:
     """
     if not isinstance(description, dict) or not isinstance(description.get("type"), str):
         raise ModelFileError(f"{what} {description!r}: expected an object with a type")
-    fields = {name: tuple(v) if isinstance(v, list) else v for name, v in description.items() if name != "type"}
+    fields = {name: _restored(value) for name, value in description.items() if name != "type"}
     known = checks.subclasses(base)
     if description["type"] not in known:
         raise ModelFileError(str(checks.unknown_name(what, description["type"], known)))
@@ -235,6 +242,13 @@ def restore(description: Any, base: type, what: str) -> Any:
         return cls(**fields)
     except (TypeError, ValueError) as error:
         raise ModelFileError(f"{what}: {error}") from None
+
+
+def _restored(value: Any) -> Any:
+    """A field of a description: lists were tuples, objects activations."""
+    if isinstance(value, dict):
+        return restore(value, ActivationFunction, "activation")
+    return tuple(value) if isinstance(value, list) else value
 
 
 def fill(places: Mapping[str, np.ndarray], tensors: Mapping[str, np.ndarray]) -> None:

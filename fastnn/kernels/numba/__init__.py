@@ -18,13 +18,15 @@ from . import (
     penalties,
     reductions,
     regression_losses,
+    smooth,
+    softmax,
 )
 from .entry import KERNELS, compile_entry, compile_routine
 
 __all__ = [
     "KERNELS", "activations", "adam", "adaptive", "binary_losses", "class_losses", "compile_kernel", "data", "dense",
     "dropout", "gradients", "low_precision", "normalization", "optimizers", "penalties", "reductions",
-    "regression_losses",
+    "regression_losses", "smooth", "softmax",
 ]  # fmt: skip
 
 

@@ -21,9 +21,12 @@ from . import (
     penalties,
     reductions,
     regression_losses,
+    smooth,
+    softmax,
 )
 
 __all__ = [
     "activations", "adam", "adaptive", "binary_losses", "class_losses", "data", "dense", "dropout", "gradients",
-    "low_precision", "normalization", "optimizers", "penalties", "reductions", "regression_losses",
+    "low_precision", "normalization", "optimizers", "penalties", "reductions", "regression_losses", "smooth",
+    "softmax",
 ]  # fmt: skip
