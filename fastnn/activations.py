@@ -139,9 +139,9 @@ class Custom(ActivationFunction):
     backward   its derivative df(x), at the same x
 
     Both are called with one number of the model's dtype and become one kernel. They are checked when this is made:
-    Numba has to compile them, and df has to agree with differences of f at points from -20 to 20, where both must be finite.
-    They must not raise errors. Without Numba only backend="reference" takes them. A model with such an activation can
-    be copied, and pickled if its functions can be imported, but not saved.
+    Numba has to compile them, and df has to agree with differences of f at points from -20 to 20, where both must be
+    finite. They must not raise errors. Without Numba only backend="reference" takes them. A model with such an
+    activation can be copied, and pickled if its functions can be imported, but not saved.
     """
 
     forward: Callable[[float], float]

@@ -19,6 +19,7 @@ static const REAL TAIL_COEFFICIENTS[] = {
 #define GELU_TANH_END 11.5f
 #define RATE_REST -4.5340680421052716e-8f
 #define CUBIC_REST 2.3988323959931356e-9f
+#define HALF_WAY 4097.0f
 #else
 #define TAIL_FIRST 0.18882128260393786952
 static const REAL TAIL_COEFFICIENTS[] = {
@@ -35,6 +36,7 @@ static const REAL TAIL_COEFFICIENTS[] = {
 #define GELU_TANH_END 21.7
 #define RATE_REST -9.9693088091109203e-17
 #define CUBIC_REST -6.1751499181553155e-19
+#define HALF_WAY 134217729.0
 #endif
 #define FAR ((REAL)1000)
 /* 2 sqrt(2 / pi), and that times 0.044715 */
@@ -171,6 +173,20 @@ INLINE V mish(V x, V *slope)
     return with_sign(choose_less(splat(FAR), x, x, y), x);
 }
 
+/* a b - product, which has no error but where it is subnormal; without FMA of numbers in two parts with half as many bits,
+ * whose products are exact (Dekker 1971). */
+INLINE V rest_of_product(V a, V b, V product)
+{
+#if VECTOR_BYTES >= 32 || defined(__aarch64__)
+    return fmadd(a, b, -product);
+#else
+    V a_high = a * HALF_WAY, b_high = b * HALF_WAY;
+    a_high = a_high - (a_high - a), b_high = b_high - (b_high - b);
+    const V a_low = a - a_high, b_low = b - b_high;
+    return ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low;
+#endif
+}
+
 /* x P(x), P being the share of a normal distribution below x, and its derivative P(x) + x p(x), p its density.
  *
  * With a = |x| and Q(a) = 1 - P(a) it is -a Q(a) where x is negative, else x - a Q(a), so that no digit is lost where Q is
@@ -181,7 +197,7 @@ INLINE V gelu(V x, V *slope)
     const V a = lesser_of(splat(GELU_END), absolute(x)), half = a * (REAL)-0.5, square = half * a;
     V q = square, shifted, rest;
     reduce(&q, &shifted, splat(TAIL_MAGIC), 1);
-    const V square_rest = fmadd(half, a, -square);
+    const V square_rest = rest_of_product(half, a, square);
     const V d = a + 4, reciprocal = 1 / d, u = reciprocal * 4;
     const V u_rest = fnmadd(u, a - (d - 4), fnmadd(u, d, splat(4))) * reciprocal;
     const V t = fmadd(u_rest, splat(-2), fmadd(u, splat(-2), splat(1))), t_square = t * t;
@@ -205,12 +221,12 @@ INLINE V gelu(V x, V *slope)
 INLINE V gelu_tanh(V x, V *slope)
 {
     const V end = splat(GELU_TANH_END), near = greater_of(-end, lesser_of(end, x)), a = absolute(near);
-    const V square = a * a, square_rest = fmadd(a, a, -square), times = splat((REAL)CUBIC);
+    const V square = a * a, square_rest = rest_of_product(a, a, square), times = splat((REAL)CUBIC);
     const V cubic = square * times;
-    const V cubic_rest = fmadd(square, times, -cubic) + fmadd(square, splat(CUBIC_REST), square_rest * times);
+    const V cubic_rest = rest_of_product(square, times, cubic) + fmadd(square, splat(CUBIC_REST), square_rest * times);
     const V rate = cubic + (REAL)RATE, part = rate - (REAL)RATE;
     const V rate_rest = ((REAL)RATE - (rate - part)) + (cubic - part) + (cubic_rest + RATE_REST);
-    const V z = rate * -a, z_rest = fmadd(rate, -a, -z) - a * rate_rest;
+    const V z = rate * -a, z_rest = rest_of_product(rate, -a, z) - a * rate_rest;
     const PartsOfExp by = parts_of_exp(z);
     const V e = fmadd(by.e, z_rest, by.e), d = e + 1;
     V n_rest, r;

@@ -55,7 +55,7 @@ def test_gradients_of_a_batch_in_several_tiles_agree_with_differences():
     assert report.error < TOLERANCE, report
 
 
-@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid"])
+@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "elu", "silu"])
 def test_gradients_through_a_layer_of_more_than_1000_units_agree_with_differences(activation):
     # Sums of more than 1000 terms are taken in parts; the place of the first part once was that of the activations.
     model = Sequential([Dense(130, activation), Dense(1100, activation), Dense(3)], inputs=4, dtype="float64")

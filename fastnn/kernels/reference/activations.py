@@ -142,8 +142,8 @@ def hard_tanh_forward(y: Array, x: Array, min_val: float, max_val: float) -> Non
 
     NaN stays NaN.
     """
-    real = x.dtype.type
-    np.minimum(np.maximum(x, real(min_val)), real(max_val), out=y)
+    low, high = x.dtype.type(min_val), x.dtype.type(max_val)
+    y[...] = np.where(x < low, low, np.where(x > high, high, x))
 
 
 @operation(writes="dx[F,B]", reads="dy[F,B] y[F,B]", scalars="min_val max_val", in_place="dx=dy", splits="F B")
