@@ -7,10 +7,11 @@ import functools
 import math
 import platform
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import cases
+import exact
 import numpy as np
 import pytest
 import test_vecmath
@@ -23,7 +24,6 @@ Array = np.ndarray[Any, Any]
 DTYPES = ("float32", "float64")
 FUNCTIONS = ("elu", "selu", "softsign", "softplus", "silu", "mish", "gelu", "gelu_tanh")
 WITH_SLOPE = tuple(name for name in FUNCTIONS if f"{name}_forward_with_slope" in OPERATIONS)
-LARGE = 1e3
 
 each = pytest.mark.parametrize("name", FUNCTIONS)
 both = pytest.mark.parametrize("dtype", DTYPES)
@@ -47,60 +47,6 @@ def applied(name: str, x: Array, backend: str, slope: bool = False) -> list[Arra
     return [row[0] for row in out]
 
 
-# The functions in wider arithmetic, written to lose nothing.
-
-
-def _decay(x: Array) -> tuple[Array, Array]:
-    e = np.exp(-np.abs(x))
-    return e, np.where(x < 0, e, 1) / (1 + e)
-
-
-def _mish(x: Array) -> Array:
-    e, _ = _decay(x)
-    n = np.where(x < 0, e * (e + 2), 1 + 2 * e)
-    return np.asarray(n / (n + np.where(x < 0, 2, 2 * e * e)))
-
-
-def _share(a: Array) -> Array:
-    """Of a normal distribution beyond a >= 0: a continued fraction behind 3, the series of the rest before it. Both are
-    of the argument's own precision, which Python's error function is not."""
-    near, far = np.minimum(a, 3), np.maximum(a, 3)
-    density = np.exp(-a * a / 2) / np.sqrt(2 * a.dtype.type(math.pi) + (0 if a.dtype == np.float64 else _PI_REST * 2))
-    fraction = far
-    for k in range(120, 0, -1):
-        fraction = far + k / fraction
-    term = total = near
-    for k in range(3, 121, 2):
-        term = term * near * near / k
-        total = total + term
-    return np.where(a < 3, a.dtype.type(0.5) - density * total, density / fraction)
-
-
-_PI_REST = np.longdouble("3.14159265358979323846264338327950288") - np.longdouble(math.pi)
-_RATE = np.sqrt(8 / (np.longdouble(math.pi) + _PI_REST))
-
-
-def _gelu_tanh(x: Array) -> Array:
-    near = np.clip(x.astype(np.longdouble), -LARGE, LARGE)
-    z = _RATE * near * (1 + np.longdouble("0.044715") * near * near)
-    return np.asarray(np.maximum(x, -LARGE) * _decay(z)[1])
-
-
-EXACT: dict[str, Callable[[Array], Array]] = {
-    "elu": lambda x: np.where(x < 0, np.expm1(np.minimum(x, 0)), x),
-    "selu": lambda x: (
-        np.longdouble("1.0507009873554804934193349852946")
-        * np.where(x < 0, np.longdouble("1.6732632423543772848170429916717") * np.expm1(np.minimum(x, 0)), x)
-    ),
-    "softsign": lambda x: x / (1 + np.abs(x)),
-    "softplus": lambda x: np.maximum(x, 0) + np.log1p(_decay(x)[0]),
-    "silu": lambda x: np.maximum(x, -1e5) * _decay(x)[1],
-    "mish": lambda x: np.maximum(x, -1e5) * _mish(x),
-    "gelu": lambda x: np.where(x < 0, -0.0, x) - np.minimum(np.abs(x), LARGE) * _share(np.minimum(np.abs(x), LARGE)),
-    "gelu_tanh": _gelu_tanh,
-}
-
-
 def samples(dtype: str) -> Iterator[Array]:
     """Those of test_vecmath, and where the tails are."""
     yield from test_vecmath.samples(dtype)
@@ -121,7 +67,7 @@ def _expected(name: str, dtype: str) -> list[tuple[Array, Array]]:
             some = x[:: 4 if name.startswith("gelu") else 1]
             if name == "gelu":
                 some = some[(np.abs(some) < 45) & (np.abs(some) > 1e-6)]
-            found.append((some, EXACT[name](some.astype(wide))))
+            found.append((some, exact.ACTIVATIONS[name](some.astype(wide))))
     return found
 
 
@@ -146,7 +92,7 @@ def test_derivatives_are_those_of_differences_in_wider_arithmetic(name: str, dty
     x = np.random.default_rng(2).uniform(-12, 12, 20_000).astype(dtype)
     x = np.concatenate([x, np.linspace(-3, 3, 1001, dtype=dtype)])
     wide, h = x.astype(np.longdouble), np.longdouble(2.0**-12)
-    function = EXACT[name]
+    function = exact.ACTIVATIONS[name]
 
     def difference(step: Any) -> Array:
         return np.asarray((function(wide + step) - function(wide - step)) / (2 * step))
