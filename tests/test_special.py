@@ -114,6 +114,18 @@ def test_value_with_its_slope_is_the_value_alone(name: str, backend: str, dtype:
         assert value.tobytes() == beside.tobytes()
 
 
+@both
+def test_coefficients_of_the_tail_are_the_minimax_fit(dtype: str) -> None:
+    pytest.importorskip("mpmath", reason="mpmath is one of the peers")
+    from bench import minimax
+
+    coefficients, error = minimax.fit("tail", dtype)
+    assert error < np.finfo(dtype).eps / 10
+    constants = special._FLOAT32 if dtype == "float32" else special._FLOAT64
+    stored = np.array([constants.tail_first, *constants.tail], dtype)
+    np.testing.assert_array_equal(stored, np.array([float(c) for c in coefficients], dtype))
+
+
 INF, NAN = math.inf, math.nan
 AT_INFINITY = {
     "elu": (INF, -1.0), "selu": (INF, -1.7580993408473766), "softsign": (1.0, -1.0), "softplus": (INF, 0.0),
