@@ -1,14 +1,16 @@
-"""exp, tanh and sigmoid, and softmax with its loss gradient: elements per nanosecond, and how exact they are.
+"""exp, tanh and sigmoid, activations, softmax with its loss gradient: elements per nanosecond, and how exact they are.
 
     python -m bench.functions             float32 and float64
     python -m bench.functions --quick     fewer rounds and fewer numbers
+    python -m bench.functions -k gelu     the rows with that in their names
 
 The vector functions of each kernel set are put into a bare loop over an array in L1 (4096 numbers), on groups of
 vectors as the kernels call them: Numba's by Numba, those of kernels/vecmath.h by the C compiler with the flags of
 kernels/build.py; without one the column is missing. Errors are in units in the last place of the exact result, over all
 float32 numbers that are looked at (every 256th bit pattern) or a million float64 ones of all magnitudes; results that
-are subnormal are counted by themselves, and infinite and NaN arguments have to come out exactly. Softmax is
-`cross_entropy` on 128 rows as a plan calls it, an element being one logit; it is checked as in bench/kernels.py.
+are subnormal are counted by themselves, and infinite and NaN arguments have to come out exactly. Activations are
+operations on 32 x 128 numbers (bench/activations.py), with their derivatives where training makes both at once. Softmax
+is `cross_entropy` on 128 rows as a plan calls it, an element being one logit; it is checked as in bench/kernels.py.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ import judge
 import numpy as np
 import tolerances
 
-from bench import machine, native, output, timing
+from bench import activations, machine, native, output, timing
 from fastnn.kernels import OPERATIONS, cpu, objects
 
 FUNCTIONS = ("exp", "tanh", "sigmoid")
@@ -168,6 +170,8 @@ def numpy_loop(name: str, dtype: str) -> Evaluate:
 def exact(name: str, x: Array) -> Array:
     """The function at x in wider arithmetic."""
     wide = x.astype(np.float64 if x.dtype == np.float32 else np.longdouble)
+    if name not in FUNCTIONS:
+        return activations.value(name, wide)
     if name == "sigmoid":
         e = np.exp(-np.abs(wide))
         return np.asarray(np.where(wide < 0, e, 1) / (1 + e))
@@ -205,12 +209,13 @@ def errors(name: str, dtype: str, evaluate: Evaluate, quick: bool) -> dict[str, 
         normal = np.abs(expected) >= info.smallest_normal
         for kind, part in (("normal", normal), ("subnormal", ~normal)):
             worst[kind] = max(worst[kind], float(np.max(error[part], initial=0.0)))
-    special = np.array([x for x, _ in SPECIAL[name]] + [np.nan] * 10, dtype)
+    known_values = SPECIAL.get(name) or activations.special(name)
+    special = np.array([x for x, _ in known_values] + [np.nan] * 10, dtype)
     out = np.empty_like(special)
     with np.errstate(all="ignore"):
         evaluate(out, special, 1)
-    known = len(SPECIAL[name])
-    right = out[:known].tobytes() == np.array([y for _, y in SPECIAL[name]], dtype).tobytes()
+    known = len(known_values)
+    right = out[:known].tobytes() == np.array([y for _, y in known_values], dtype).tobytes()
     return worst | {"special": bool(right and np.isnan(out[known:]).all())}
 
 
@@ -253,6 +258,12 @@ def speeds(elements: int, timed: Mapping[str, timing.Timing]) -> dict[str, Any]:
         "disturbed": {name: found.disturbed for name, found in timed.items()},
         "c/numba": native.ratio({name: found.median for name, found in timed.items()}),
     }
+
+
+def activation_row(name: str, dtype: str, sets: list[str], quick: bool) -> dict[str, Any]:
+    row = activations.row(name, dtype, sets, quick, errors)
+    timed = row.pop("timed", None)
+    return row if timed is None else row | speeds(row["elements"], timed)
 
 
 def softmax_row(outputs: int, dtype: str, sets: list[str], quick: bool) -> dict[str, Any]:
@@ -306,14 +317,22 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="5 rounds instead of 15, a sixteenth of the numbers")
     native.add_option(parser)
     parser.add_argument("--save", action="store_true", help="write the JSON also for --quick")
+    parser.add_argument("-k", default="", metavar="TEXT", help="only functions and operations with TEXT in their names")
     arguments = parser.parse_args()
     sets = native.kernel_sets(arguments.backend)
     header = environment.header()
     print(environment.describe(header))
-    rows = [function_row(name, dtype, sets, arguments.quick) for name in FUNCTIONS for dtype in DTYPES]
-    rows += [softmax_row(outputs, dtype, sets, arguments.quick) for outputs in OUTPUTS for dtype in DTYPES]
+    wanted: list[tuple[Callable[..., dict[str, Any]], str, Any]] = [(function_row, name, name) for name in FUNCTIONS]
+    wanted += [(activation_row, name, name) for name in activations.NAMES]
+    wanted += [(softmax_row, f"softmax of {outputs}", outputs) for outputs in OUTPUTS]
+    rows = [
+        measure(what, dtype, sets, arguments.quick)
+        for measure, name, what in wanted
+        if arguments.k in name
+        for dtype in DTYPES
+    ]
     print("\n" + table(rows, sets))
-    if arguments.save or not arguments.quick:
+    if arguments.save or not (arguments.quick or arguments.k):
         saved = output.save("functions", header, {"sets": sets, "rows": rows})
         print(f"saved {saved.relative_to(environment.ROOT)}")
     return 1 if any(row["wrong"] for row in rows) else 0

@@ -10,6 +10,11 @@ under a weight that turns its error into the error of the result:
     power  (2**f - 1) / f on |f| <= 1/2
     tanh   (tanh(x) / x - 1) / z with z = x**2 on |x| <= 5/8;  tanh(x) = x + x z p(z)
 
+of fastnn/kernels/numba/special.py:
+
+    tail   the share of a normal distribution beyond a, without e**(-a**2 / 2): Q(a) = e**(-a**2 / 2) u p(t) with
+           u = 4 / (a + 4) and t = 1 - 2 u, for a from 0 to where x Q(x) is 0
+
 and of fastnn/kernels/numba/lookup.py:
 
     exp_lookup   as exp on |r| <= ln 2 / 32
@@ -20,6 +25,7 @@ well below half an epsilon: 6e-8 for float32, 1.1e-16 for float64.
 """
 
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 import mpmath as mp
@@ -103,6 +109,13 @@ def tanh_rest(z: Real) -> Real:
     return (mp.tanh(x) / x - 1) / z
 
 
+def tail_rest(t: Real) -> Real:
+    """e**(a**2 / 2) Q(a) / u with u = 4 / (a + 4) = (1 - t) / 2."""
+    u = (1 - t) / 2
+    a = 4 / u - 4
+    return mp.exp(a * a / 2) * mp.erfc(a / mp.sqrt(2)) / 2 / u
+
+
 def exp_coefficients(degree: int) -> tuple[list[Real], Real]:
     reach = _a_little_more(mp.log(2) / 2)
     return minimax(exp_rest, lambda r: _positive(r * r), -reach, reach, degree)
@@ -124,6 +137,11 @@ def power_coefficients(degree: int) -> tuple[list[Real], Real]:
 
 def tanh_coefficients(degree: int) -> tuple[list[Real], Real]:
     return minimax(tanh_rest, _positive, Real(0), _a_little_more((Real(5) / 8) ** 2), degree)
+
+
+def tail_coefficients(degree: int, limit: float) -> tuple[list[Real], Real]:
+    high = _a_little_more(Real(limit) - 4) / (Real(limit) + 4)
+    return minimax(tail_rest, lambda t: 1 / tail_rest(t), -_a_little_more(Real(1)), high, degree)
 
 
 def exp_lookup_coefficients(degree: int) -> tuple[list[Real], Real]:
@@ -188,6 +206,10 @@ FITS = {
     "log1p": {"float32": (log1p_coefficients, 4), "float64": (log1p_coefficients, 9)},
     "power": {"float32": (power_coefficients, 5), "float64": (power_coefficients, 10)},
     "tanh": {"float32": (tanh_coefficients, 5), "float64": (tanh_coefficients, 10)},
+    "tail": {
+        "float32": (partial(tail_coefficients, limit=15.0), 10),
+        "float64": (partial(tail_coefficients, limit=39.0), 22),
+    },
     "exp_lookup": {"float32": (exp_lookup_coefficients, 1)},
 }
 

@@ -1,18 +1,20 @@
-"""exp, tanh, sigmoid and softmax under `pytest --benchmark`: see bench/functions.py and bench/suite.py."""
+"""exp, tanh, sigmoid, activations and softmax under `pytest --benchmark`: see bench/functions.py and bench/suite.py."""
 
 from typing import Any
 
 import pytest
 
-from bench import functions, native, suite
+from bench import activations, functions, native, suite
 
 SETS = native.kernel_sets()
-NAMES = (*functions.FUNCTIONS, *(f"softmax of {outputs}" for outputs in functions.OUTPUTS))
+NAMES = (*functions.FUNCTIONS, *activations.NAMES, *(f"softmax of {outputs}" for outputs in functions.OUTPUTS))
 
 
 def measure(name: str, dtype: str, full: bool) -> suite.Row:
     if name in functions.FUNCTIONS:
         return functions.function_row(name, dtype, SETS, not full)
+    if name in activations.NAMES:
+        return functions.activation_row(name, dtype, SETS, not full)
     return functions.softmax_row(int(name.split()[-1]), dtype, SETS, not full)
 
 

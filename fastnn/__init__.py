@@ -35,6 +35,7 @@ _HOME = {
     "Dense": "layers",
     "Dropout": "layers",
     "ECE": "metrics",
+    "ELU": "activations",
     "EarlyStopping": "callbacks",
     "Embedding": "layers",
     "Exponential": "schedules",
@@ -43,6 +44,7 @@ _HOME = {
     "Focal": "losses",
     "GaussianLikelihood": "losses",
     "Group": "optimizers",
+    "HardTanh": "activations",
     "Hinge": "losses",
     "History": "history",
     "Huber": "losses",
@@ -51,6 +53,7 @@ _HOME = {
     "LBFGS": "optimizers",
     "LambdaCallback": "callbacks",
     "LayerNorm": "layers",
+    "LeakyReLU": "activations",
     "Lion": "optimizers",
     "LogCosh": "losses",
     "MSE": "losses",
@@ -102,6 +105,7 @@ __all__ = ["__version__", "ops", *_HOME]
 
 if TYPE_CHECKING:
     from . import ops
+    from .activations import ELU, HardTanh, LeakyReLU
     from .bound import NonFiniteLoss
     from .callbacks import Callback, EarlyStopping, LambdaCallback, ProgressBar
     from .checkpoints import Checkpoint

@@ -3,9 +3,10 @@
 An initializer is a frozen dataclass that is called with a generator and a shape and returns float64 numbers. The model
 rounds them to its dtype, so that a float32 and a float64 model of the same seed start equal (up to that rounding).
 
-The default follows from the activation behind the layer: `he_normal` for ReLU, `xavier_uniform` for everything else,
-each in the form of its paper (Keras uses Xavier uniform throughout; PyTorch's `Linear` draws uniformly with the
-variance 1 / (3 fan_in), `torch_linear` here, which is a sixth of He's and costs accuracy in the first epochs).
+The default follows from the activation behind the layer: `he_normal` for ReLU and what is like it, `lecun_normal` for
+SELU, `xavier_uniform` for everything else, each in the form of its paper (Keras uses Xavier uniform throughout;
+PyTorch's `Linear` draws uniformly with the variance 1 / (3 fan_in), `torch_linear` here, which is a sixth of He's and
+costs accuracy in the first epochs).
 
     name                            weights                                                       source
     normal                          N(0, 1): naive, for teaching; sums of many terms saturate     -
@@ -44,20 +45,28 @@ _TRUNCATED = 0.87962566103423978
 
 def gain(activation: str, slope: float = 0.01) -> float:
     """By which factor the weights in front of an activation should be larger than for the identity, so that a deep
-    network neither dies out nor blows up: PyTorch's `torch.nn.init.calculate_gain`.
+    network neither dies out nor blows up.
 
-    activation   "identity", "sigmoid": 1;  "tanh": 5/3;  "relu": sqrt(2);  "leaky_relu": sqrt(2 / (1 + slope**2));
-                 "selu": 3/4. ValueError for any other
+    activation   what PyTorch's `torch.nn.init.calculate_gain` knows has its value: "identity", "sigmoid": 1;  "tanh":
+                 5/3;  "relu": sqrt(2);  "leaky_relu": sqrt(2 / (1 + slope**2));  "selu": 3/4. The others have
+                 1 / sqrt(E[f(x)**2]) of a normal x (which is that of ReLU, too, and 1 of SELU), "softmax" and
+                 "log_softmax", which stand at the end of a network, 1. ValueError for any other name
     slope        of leaky ReLU below 0
     """
     slope = checks.number("gain", "slope", slope)
     known = {
         "identity": 1.0, "sigmoid": 1.0, "tanh": 5.0 / 3.0, "relu": math.sqrt(2.0),
-        "leaky_relu": math.sqrt(2.0 / (1.0 + slope**2)), "selu": 0.75,
+        "leaky_relu": math.sqrt(2.0 / (1.0 + slope**2)), "selu": 0.75, "softmax": 1.0, "log_softmax": 1.0,
+        "hard_tanh": 1.39203614044830975, "softsign": 2.33753336310853966, "elu": 1.24519830070070655,
+        "gelu": 1.53353044119553523, "gelu_tanh": 1.53358052166614692, "silu": 1.67653247033109116,
+        "softplus": 1.04186683553530171, "mish": 1.4868475812732081,
     }  # fmt: skip
     if not isinstance(activation, str) or activation not in known:
         raise checks.unknown_name("activation", activation, known)
     return known[activation]
+
+
+_LIKE_RELU = {"relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu", "mish"}
 
 
 def _gain(owner: str, value: float | str) -> float:
@@ -277,14 +286,18 @@ def initializer_name(initializer: str | Initializer | None) -> str | None:
 
 
 def default_initializer(activation: str | None, kind: str = "weight") -> Initializer:
-    """The initializer of weights in front of an activation: he_normal for "relu", xavier_uniform for all others.
+    """The initializer of weights in front of an activation: he_normal for "relu" and for what is like it
+    (leaky_relu, elu, gelu, gelu_tanh, silu, mish), lecun_normal for "selu" (Klambauer et al. 2017), xavier_uniform
+    for all others.
 
     Xavier is used with gain 1 for tanh and sigmoid too, as in the paper (PyTorch's calculate_gain says 5/3 for tanh).
     Biases (kind "bias") start at zero.
     """
     if kind == "bias":
         return zeros
-    return he_normal if activation == "relu" else xavier_uniform
+    if activation == "selu":
+        return lecun_normal
+    return he_normal if activation in _LIKE_RELU else xavier_uniform
 
 
 def draw(

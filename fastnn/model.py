@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnn import checks
+from fastnn.activations import get_activation
 from fastnn.initializers import default_initializer, draw, get_initializer
 from fastnn.layers import Activation, Dense, Layer
 from fastnn.layers.base import checked_layers, written
@@ -453,14 +454,17 @@ def _dtype(dtype: DTypeLike) -> np.dtype[Any]:
 
 def _activation_after(layer: Layer, following: Iterable[Layer]) -> str | None:
     """The activation that the outputs of a dense layer meet: its own, or that of a layer before the next Dense."""
-    if isinstance(layer, Dense) and layer.activation not in (None, "identity"):
-        return layer.activation
+    own = layer.activation if isinstance(layer, Dense) else None
+    names = [own]
     for after in _along(following):
         if isinstance(after, Dense):
             break
-        if isinstance(after, Activation) and after.name != "identity":
-            return after.name
-    return None
+        names.append(after.name if isinstance(after, Activation) else None)
+    return next((name for name in map(_name_of, names) if name != "identity"), None)
+
+
+def _name_of(activation: Any) -> str:
+    return get_activation(activation).name
 
 
 def _along(layers: Iterable[Layer]) -> Iterator[Layer]:

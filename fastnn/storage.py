@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from fastnn import checks
+from fastnn.activations import ActivationFunction, Custom
 from fastnn.initializers import initializer_name
 
 FORMAT = "fastnn"
@@ -203,7 +204,13 @@ def describe(item: Any) -> dict[str, Any]:
     """A layer or a loss (a frozen dataclass) as JSON: its class name under "type", and its fields.
 
     Initializers become their names; one of the user's own is left out, since the weights themselves are in the file.
+    Activations become their names, or the same kind of object; for a function of the user's own there is a TypeError.
     """
+    if isinstance(item, Custom):
+        raise TypeError(
+            f"{item}: an activation of your own is code, which no model file holds: keep the numbers (get_weights, and "
+            "set_weights of a model made anew), or pickle the model"
+        )
     fields = {}
     for field in dataclasses.fields(item):
         value = getattr(item, field.name)
@@ -248,7 +255,11 @@ def _restored(value: Any, base: type, what: str) -> Any:
     """The value of a field: lists become tuples, descriptions what they describe."""
     if isinstance(value, list):
         return tuple(_restored(item, base, what) for item in value)
-    return restore(value, base, what) if isinstance(value, dict) else value
+    if not isinstance(value, dict):
+        return value
+    if value.get("type") in checks.subclasses(ActivationFunction):
+        return restore(value, ActivationFunction, "activation")
+    return restore(value, base, what)
 
 
 def fill(places: Mapping[str, np.ndarray], tensors: Mapping[str, np.ndarray]) -> None:

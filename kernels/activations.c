@@ -1,37 +1,6 @@
-/* Activations, a vector at a time. Reference: fastnn/kernels/reference/activations.py */
-#include "vecmath.h"
-
-/* Rows without a gap between them are one long row: short ones make up whole groups, too. */
-INLINE void join_rows(int64_t stride0, int64_t stride1, int64_t stride2, int64_t *F, int64_t *B)
-{
-    const int same = stride0 == stride1 && stride0 == stride2;
-    if (same && stride0 - *B < LANES && stride0 >= *B && stride0 % LANES == 0) {
-        *B = *F * stride0;
-        *F = *F > 0;
-    }
-}
-
-/* y = function(x), as many vectors at a time as wait for each other's latencies. */
-#define ELEMENTWISE(function, y, x, F, B)                                                    \
-    join_rows(y.stride0, x.stride0, x.stride0, &F, &B);                                      \
-    for (int64_t f = 0; f < F; f++) {                                                        \
-        int64_t b = 0;                                                                       \
-        for (; b + (GROUP - 1) * LANES < B; b += GROUP * LANES) {                            \
-            V value[GROUP];                                                                  \
-            for (int i = 0; i < GROUP; i++) {                                                \
-                value[i] = load(row_of(x, f) + b + i * LANES);                               \
-            }                                                                                \
-            function(value, GROUP);                                                          \
-            for (int i = 0; i < GROUP; i++) {                                                \
-                store(row_of(y, f) + b + i * LANES, value[i]);                               \
-            }                                                                                \
-        }                                                                                    \
-        for (; b < B; b += LANES) {                                                          \
-            V value = load(row_of(x, f) + b);                                                \
-            function(&value, 1);                                                             \
-            store(row_of(y, f) + b, value);                                                  \
-        }                                                                                    \
-    }
+/* Activations whose derivative follows from their output, a vector or a group of vectors at a time.
+ * Reference: fastnn/kernels/reference/activations.py */
+#include "activations.h"
 
 KERNEL(relu_forward)
 {
@@ -59,6 +28,53 @@ KERNEL(relu_backward)
     }
 }
 
+KERNEL(leaky_relu_forward)
+{
+    const Matrix y = next_matrix(&words), x = next_matrix(&words);
+    int64_t F = next_integer(&words), B = next_integer(&words);
+    const V slope = splat((REAL)next_scalar(&words));
+    BY_VECTORS(y, x, F, B, choose_less((V){0}, value, value, value * slope))
+}
+
+KERNEL(leaky_relu_backward)
+{
+    const Matrix dx = next_matrix(&words), dy = next_matrix(&words), y = next_matrix(&words);
+    int64_t F = next_integer(&words), B = next_integer(&words);
+    const V slope = splat((REAL)next_scalar(&words));
+    BACKWARD_BY_VECTORS(dx, dy, y, F, B, choose_less((V){0}, value, grad, grad * slope))
+}
+
+KERNEL(elu_forward)
+{
+    const Matrix y = next_matrix(&words), x = next_matrix(&words);
+    int64_t F = next_integer(&words), B = next_integer(&words);
+    const V alpha = splat((REAL)next_scalar(&words));
+    BY_VECTORS(y, x, F, B, elu(value, alpha))
+}
+
+KERNEL(elu_backward)
+{
+    const Matrix dx = next_matrix(&words), dy = next_matrix(&words), y = next_matrix(&words);
+    int64_t F = next_integer(&words), B = next_integer(&words);
+    const V alpha = splat((REAL)next_scalar(&words));
+    BACKWARD_BY_VECTORS(dx, dy, y, F, B, grad * choose_less((V){0}, value, splat(1), value + alpha))
+}
+
+KERNEL(selu_forward)
+{
+    const Matrix y = next_matrix(&words), x = next_matrix(&words);
+    int64_t F = next_integer(&words), B = next_integer(&words);
+    BY_VECTORS(y, x, F, B, selu(value))
+}
+
+KERNEL(selu_backward)
+{
+    const Matrix dx = next_matrix(&words), dy = next_matrix(&words), y = next_matrix(&words);
+    int64_t F = next_integer(&words), B = next_integer(&words);
+    const V above = splat((REAL)SELU_SCALE), alpha = splat((REAL)(SELU_SCALE * SELU_ALPHA));
+    BACKWARD_BY_VECTORS(dx, dy, y, F, B, grad * choose_less((V){0}, value, above, value + alpha))
+}
+
 KERNEL(tanh_forward)
 {
     const Matrix y = next_matrix(&words), x = next_matrix(&words);
@@ -78,6 +94,36 @@ KERNEL(tanh_backward)
             store(row_of(dx, f) + b, load(row_of(dy, f) + b) * (1 - value * value));
         }
     }
+}
+
+KERNEL(hard_tanh_forward)
+{
+    const Matrix y = next_matrix(&words), x = next_matrix(&words);
+    int64_t F = next_integer(&words), B = next_integer(&words);
+    const V low = splat((REAL)next_scalar(&words)), high = splat((REAL)next_scalar(&words));
+    BY_VECTORS(y, x, F, B, lesser_of(high, greater_of(low, value))) /* NaN stays */
+}
+
+KERNEL(hard_tanh_backward)
+{
+    const Matrix dx = next_matrix(&words), dy = next_matrix(&words), y = next_matrix(&words);
+    int64_t F = next_integer(&words), B = next_integer(&words);
+    const V low = splat((REAL)next_scalar(&words)), high = splat((REAL)next_scalar(&words));
+    BACKWARD_BY_VECTORS(dx, dy, y, F, B, choose((value <= low) | (value >= high), (V){0}, grad))
+}
+
+KERNEL(softsign_forward)
+{
+    const Matrix y = next_matrix(&words), x = next_matrix(&words);
+    int64_t F = next_integer(&words), B = next_integer(&words);
+    BY_VECTORS(y, x, F, B, softsign(value))
+}
+
+KERNEL(softsign_backward)
+{
+    const Matrix dx = next_matrix(&words), dy = next_matrix(&words), y = next_matrix(&words);
+    int64_t F = next_integer(&words), B = next_integer(&words);
+    BACKWARD_BY_VECTORS(dx, dy, y, F, B, grad * ((1 - absolute(value)) * (1 - absolute(value))))
 }
 
 KERNEL(sigmoid_forward)

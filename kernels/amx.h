@@ -102,6 +102,9 @@ INLINE void finish(const Product *p, float *c, const float *h, int64_t count, in
             } else if (p->derivative == QUADRATIC) {
                 const V y = load(h + j);
                 store(c + j, sum * fmadd(fmadd(c2, y, c1), y, c0));
+            } else if (p->derivative == IN_TWO_PARTS) {
+                const V y = load(h + j);
+                store(c + j, sum * choose_less((V){0}, y, c2, fmadd(c1, y, c0)));
             } else {
                 store(c + j, greater_of(low, sum)); /* NaN stays */
             }

@@ -89,6 +89,12 @@ INLINE void tile(const Tile *t, const int rows, const int vectors)
             const V y = load(h + i * h_row + j * LANES);
             sums[i][j] *= fmadd(fmadd(c2, y, c1), y, c0);
         }
+    } else if (p->derivative == IN_TWO_PARTS) {
+        const V c0 = splat(p->c0), c1 = splat(p->c1), c2 = splat(p->c2);
+        EACH_ROW EACH_VECTOR {
+            const V y = load(h + i * h_row + j * LANES);
+            sums[i][j] *= choose_less((V){0}, y, c2, fmadd(c1, y, c0));
+        }
     } else {
         const V low = splat(p->floor);
         EACH_ROW EACH_VECTOR sums[i][j] = greater_of(low, sums[i][j]); /* NaN stays */

@@ -33,6 +33,10 @@ INLINE V finished(const Product *p, V sum, const REAL *h)
         const V y = load(h);
         return sum * fmadd(fmadd(splat(p->c2), y, splat(p->c1)), y, splat(p->c0));
     }
+    if (p->derivative == IN_TWO_PARTS) {
+        const V y = load(h);
+        return sum * choose_less((V){0}, y, splat(p->c2), fmadd(splat(p->c1), y, splat(p->c0)));
+    }
     return greater_of(splat(p->floor), sum); /* NaN stays */
 }
 

@@ -22,7 +22,7 @@ enum { WIDEST = 8 };
 enum { TERMS_AHEAD = 16 };
 
 /* How the derivative of an activation follows from its output h. */
-enum { NOTHING = 0, WHERE_POSITIVE = 1, QUADRATIC = 2 };
+enum { NOTHING = 0, WHERE_POSITIVE = 1, QUADRATIC = 2, IN_TWO_PARTS = 3 };
 
 /* C = finish(A B) or, with `accumulate`, finish(C + A B); rows of C, B and h are padded to whole vectors.
  *
@@ -31,7 +31,8 @@ enum { NOTHING = 0, WHERE_POSITIVE = 1, QUADRATIC = 2 };
  *   c, h       c_row, h_row numbers from row to row; h is read only if derivative != NOTHING, and may be c
  *   a          a_row from m to m, a_k from k to k
  *   b          b_k from k to k
- *   finish(v)  max(v, floor);  v where h > 0 else 0  (WHERE_POSITIVE);  v * (c0 + c1 h + c2 h**2)  (QUADRATIC) */
+ *   finish(v)  max(v, floor);  v where h > 0 else 0  (WHERE_POSITIVE);  v * (c0 + c1 h + c2 h**2)  (QUADRATIC);
+ *              v * (h > 0 ? c2 : c0 + c1 h)  (IN_TWO_PARTS) */
 typedef struct {
     REAL *c;
     const REAL *a, *b, *h;
@@ -79,6 +80,12 @@ INLINE void tile(const Product *p, REAL *c, const REAL *a, const REAL *b, const 
         EACH_ROW EACH_VECTOR {
             const V y = load(h + i * h_row + j * LANES);
             sums[i][j] *= fmadd(fmadd(c2, y, c1), y, c0);
+        }
+    } else if (p->derivative == IN_TWO_PARTS) {
+        const V c0 = splat(p->c0), c1 = splat(p->c1), c2 = splat(p->c2);
+        EACH_ROW EACH_VECTOR {
+            const V y = load(h + i * h_row + j * LANES);
+            sums[i][j] *= choose_less((V){0}, y, c2, fmadd(c1, y, c0));
         }
     } else if (p->floor > (REAL)-INFINITY) {
         const V low = splat(p->floor);

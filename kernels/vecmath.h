@@ -120,13 +120,6 @@ INLINE void log1p_unit_of(V *x, const int count)
     EACH x[i] = x[i] - fnmadd(s[i], value[i], square[i]);
 }
 
-#ifndef HAS_LOOKUP
-/* 2**n for integers n in the normal range. */
-INLINE V power_of_two(VI n)
-{
-    return from_bits((VI)((VU)(n + BIAS) << FRACTION_BITS));
-}
-
 /* 2**n from n + ROUND_MAGIC, n in the normal range: the exponent stands in the low bits. */
 INLINE V power(V shifted)
 {
@@ -144,6 +137,13 @@ INLINE void reduce(V *x, V *shifted, const V magic, const int count)
     EACH square[i] = x[i] * x[i];
     polynomials(value, x, square, EXP_COEFFICIENTS, NULL, NULL, (V){0}, TERMS(EXP_COEFFICIENTS), count);
     EACH x[i] = fmadd(square[i], value[i], x[i]);
+}
+
+#ifndef HAS_LOOKUP
+/* 2**n for integers n in the normal range. */
+INLINE V power_of_two(VI n)
+{
+    return from_bits((VI)((VU)(n + BIAS) << FRACTION_BITS));
 }
 
 /* e**x: infinity and zero beyond the range, subnormal results included. */

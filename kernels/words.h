@@ -9,13 +9,14 @@
 #include "kernel.h"
 
 /* How the derivative of an activation follows from its output h. */
-enum { NOTHING = 0, WHERE_POSITIVE = 1, QUADRATIC = 2 };
+enum { NOTHING = 0, WHERE_POSITIVE = 1, QUADRATIC = 2, IN_TWO_PARTS = 3 };
 
 /* C = finish(A B) or, with `accumulate`, finish(C + A B). One of A's strides is 1 and one of B's; rows along the
  * contiguous axis of an operand are padded to whole vectors. h must not be C: partial sums are kept in C.
  *
  *   M rows of C and A     N columns of C and B     K terms of each sum
- *   finish(v)  max(v, floor);  v where h > 0 else 0  (WHERE_POSITIVE);  v * (c0 + c1 h + c2 h**2)  (QUADRATIC) */
+ *   finish(v)  max(v, floor);  v where h > 0 else 0  (WHERE_POSITIVE);  v * (c0 + c1 h + c2 h**2)  (QUADRATIC);
+ *              v * (h > 0 ? c2 : c0 + c1 h)  (IN_TWO_PARTS) */
 typedef struct {
     float *c;
     const float *a, *b, *h;

@@ -46,6 +46,15 @@ def mixes(width: int, outputs: int) -> dict[str, list[Any]]:
         "activation after linear": [Dense(width), Activation("relu"), Dense(width), Activation("sigmoid"), last],
         "activation after activation": [Dense(width, "sigmoid"), Activation("tanh"), Activation("relu"), last],
         "activation last": [Dense(width, "relu"), last, Activation("tanh")],
+        "slope kept": [Dense(width, "silu"), Dense(width, "elu"), Dense(width, "gelu"), last],
+        "slope kept last": [Dense(width, "gelu_tanh"), Dense(outputs, "mish")],
+        "slope kept first and after another": [
+            Activation("silu"), Dense(width, "mish"), Activation("gelu"), Activation("softplus"), last
+        ],
+        "slope kept before dropout and batch norm": [
+            Dense(width, "gelu"), Dropout(0.2), BatchNorm(), Activation("silu"), Dropout(0.1), last
+        ],
+        "softmax between": [Dense(width, "leaky_relu"), Dense(width, "softmax"), Activation("log_softmax"), last],
         "dropout first": [Dropout(0.3), Dense(width, "relu"), last],
         "dropout after tanh": [Dense(width, "tanh"), Dropout(0.3), last],
         "dropout twice": [Dense(width), Dropout(0.2), Dropout(0.3), last],

@@ -20,7 +20,7 @@ import cases
 spec = activations.{spec}
 activations.ACTIVATIONS[spec.name] = spec
 
-for name in ("signum_update", "leaky_relu_forward", "leaky_relu_backward", "scale_forward", "scale_backward"):
+for name in ("signum_update", "hard_sigmoid_forward", "hard_sigmoid_backward", "scale_forward", "scale_backward"):
     for size in (1, 5, 17, 129):
         reference = cases.arguments(name, dict.fromkeys("NFB", size), "float64")
         numba = cases.copied(reference)
@@ -31,10 +31,10 @@ for name in ("signum_update", "leaky_relu_forward", "leaky_relu_backward", "scal
 
 generator = np.random.default_rng(0)
 X, y = generator.standard_normal((37, 5)), generator.integers(0, 3, 37)
-layers = [fnn.Dense(9, activation="leaky_relu"), Scale(), fnn.Dense(3)]
+layers = [fnn.Dense(9, activation="hard_sigmoid"), Scale(), fnn.Dense(3)]
 model = fnn.Sequential(layers, inputs=5, dtype="float64")
 theta = np.concatenate([value.ravel() for value in model.get_weights()])
-trainer = fnn.Trainer(model, "cross_entropy", Signum(lr=1e-3), batch_size=16)
+trainer = fnn.Trainer(model, "cross_entropy", Signum(lr=1e-2), batch_size=16)
 _, grad = trainer.value_and_grad(theta, X, y)
 for index in range(len(theta)):
     step = np.zeros(len(theta))

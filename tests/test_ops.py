@@ -142,7 +142,7 @@ def test_gathering_from_no_rows_is_refused(backend: str) -> None:
 @pytest.mark.parametrize(
     ("name", "scalar", "value", "error"),
     [
-        ("dense_backward_input", "derivative", 3, ValueError),
+        ("dense_backward_input", "derivative", 4, ValueError),
         ("dense_backward_input", "derivative", 1.0, TypeError),
         ("dense_backward_weight", "accumulate", 2, ValueError),
         ("dense_backward_weight", "accumulate", True, TypeError),

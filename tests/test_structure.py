@@ -105,7 +105,7 @@ def test_only_compilation_imports_the_numba_kernels():
         if not name.startswith("kernels.numba")
         and any(imported.startswith("kernels.numba") for imported in imports(name, inside_functions=True))
     }  # fmt: skip
-    assert users == {"kernels.objects"}
+    assert users == {"kernels.objects", "kernels.own"}
     assert not any(name.startswith("kernels.numba") for name in imports("kernels.objects", inside_functions=False))
 
 

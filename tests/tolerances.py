@@ -96,8 +96,8 @@ def excess(got: Array, expected: Array, allowed: Array | float) -> float:
 
 
 @bound_of(
-    "relu_forward", "relu_backward", "gather_rows", "gather_labels", "gather_weights", "rows_to_features",
-    "features_to_rows", "copy_features", "category_codes", "embedding_forward",
+    "relu_forward", "relu_backward", "hard_tanh_forward", "hard_tanh_backward", "gather_rows", "gather_labels",
+    "gather_weights", "rows_to_features", "features_to_rows", "copy_features", "category_codes", "embedding_forward",
 )  # fmt: skip
 def _exact(o: Outcome) -> dict[str, Array]:
     return {name: np.zeros(value.shape) for name, value in o.after.items() if isinstance(value, np.ndarray)}
@@ -107,6 +107,74 @@ def _exact(o: Outcome) -> dict[str, Array]:
 def _tanh_backward(o: Outcome) -> dict[str, Array]:
     """1 - y**2 loses what y**2 was rounded by."""
     return {"dx": 2 * o.ulp(np.abs(o.after["dy"]) * np.maximum(1, o.after["y"] ** 2))}
+
+
+@bound_of("elu_backward", "selu_backward", "softsign_backward")
+def _elu_backward(o: Outcome) -> dict[str, Array]:
+    """y + alpha and 1 - |y| lose what they were rounded by."""
+    size = np.maximum(1, np.abs(o.after["y"])) + o.before.get("alpha", 2.0)
+    return {"dx": 4 * o.u * np.abs(o.after["dy"]) * size}
+
+
+def _slope(o: Outcome) -> Array:
+    """A derivative that is a sum of two terms, of which the first is at most 1 and both vanish like x e**x."""
+    x = o.before["x"]
+    return np.asarray(4 * o.u * np.minimum(1, (1 + np.abs(x)) * np.exp(np.minimum(x, 0))))
+
+
+@bound_of("silu_forward_with_slope", "gelu_tanh_forward_with_slope")
+def _smooth(o: Outcome) -> dict[str, Array]:
+    return {"slope": _slope(o)}
+
+
+@bound_of("mish_forward", "mish_forward_with_slope")
+def _mish(o: Outcome) -> dict[str, Array]:
+    """More roundings than elsewhere; tests/test_special.py knows how many of them the compiled kernels put back."""
+    return {"y": 6 * o.ulp(o.after["y"]), "slope": _slope(o)}
+
+
+@bound_of("gelu_forward", "gelu_forward_with_slope")
+def _gelu(o: Outcome) -> dict[str, Array]:
+    """The judge's own error function, that of Python, is off by up to 3 ulp of float64."""
+    return {"y": (DEFAULT + 3 * (o.dtype == np.float64)) * o.ulp(o.after["y"]), "slope": _slope(o)}
+
+
+# Softmax: sums over F features; the difference from the largest is rounded, which its exponential magnifies.
+
+
+def _of_softmax(o: Outcome) -> tuple[Array, Array, Array]:
+    """Softmax, its relative error in u, and that of its denominator."""
+    x = o.before["x"]
+    shifted = x - x.max(axis=0, initial=-np.inf)
+    y = np.exp(shifted) / np.exp(shifted).sum(axis=0)
+    exponential = np.abs(shifted) + 6
+    partition = (y * exponential).sum(axis=0) + len(x)
+    return y, exponential + partition + 3, partition
+
+
+@bound_of("softmax_forward")
+def _softmax_forward(o: Outcome) -> dict[str, Array]:
+    y, error, _ = _of_softmax(o)
+    return {"y": o.u * y * error + o.tiny}
+
+
+@bound_of("log_softmax_forward")
+def _log_softmax_forward(o: Outcome) -> dict[str, Array]:
+    _, _, partition = _of_softmax(o)
+    return {"y": o.u * (3 * np.abs(o.after["y"]) + 2 * np.abs(o.before["x"]) + partition + 3)}
+
+
+@bound_of("softmax_backward")
+def _softmax_backward(o: Outcome) -> dict[str, Array]:
+    y, dy = np.abs(o.after["y"]), np.abs(o.before["dy"])
+    total = (y * dy).sum(axis=0)
+    return {"dx": o.u * y * ((len(y) + 2) * total + 3 * (dy + total))}
+
+
+@bound_of("log_softmax_backward")
+def _log_softmax_backward(o: Outcome) -> dict[str, Array]:
+    e, dy = np.exp(o.after["y"]), np.abs(o.before["dy"])
+    return {"dx": o.u * (2 * dy + (len(e) + 8) * e * dy.sum(axis=0))}
 
 
 # Products: K u times the sum of the terms' magnitudes holds for any order of summation, fused or not.
@@ -126,6 +194,9 @@ def _dense_backward_input(o: Outcome) -> dict[str, Array]:
         return {"dx": product * (b["x"] > 0)}
     if b["derivative"] == 2:
         slope = abs(b["c0"]) + np.abs(b["c1"] * b["x"]) + np.abs(b["c2"]) * b["x"] ** 2
+        return {"dx": product * slope + 4 * o.u * slope * np.abs(b["weight"].T @ b["dy"])}
+    if b["derivative"] == 3:
+        slope = np.where(b["x"] > 0, abs(b["c2"]), abs(b["c0"]) + np.abs(b["c1"] * b["x"]))
         return {"dx": product * slope + 4 * o.u * slope * np.abs(b["weight"].T @ b["dy"])}
     return {"dx": product}
 

@@ -17,15 +17,18 @@ NAMES = ("reference", "numba", "c")
 COMPILED: dict[str, Callable[[str, str], int]] = {"c": native.address, "numba": objects.address}
 
 
-def kernel_address(kernel_set: str, operation: str, dtype: str) -> int:
+def kernel_address(kernel_set: str, operation: str | Operation, dtype: str) -> int:
     """The address of an operation's kernel in a compiled set, for "float32" or "float64".
 
     An operation that has no C kernel is its Numba twin in the C set too: both have one calling convention and write the
     same bits. RuntimeError where the CPU lacks what the operation needs: no code is made that it could not run.
     """
-    if not can_run(kernel_set, OPERATIONS[operation]):
-        raise _needs_more(OPERATIONS[operation], kernel_set)
-    return COMPILED[kernel_set](operation, dtype) or objects.address(operation, dtype)
+    entry = OPERATIONS[operation] if isinstance(operation, str) else operation
+    if entry.address is not None:
+        return entry.address(dtype)
+    if not can_run(kernel_set, entry):
+        raise _needs_more(entry, kernel_set)
+    return COMPILED[kernel_set](entry.name, dtype) or objects.address(entry.name, dtype)
 
 
 def check_precision(precision: str | None, dtype: str, kernel_set: str) -> str:

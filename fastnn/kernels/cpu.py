@@ -92,6 +92,13 @@ def _may_use_amx() -> bool:
     return ctypes.CDLL(None).syscall(arch_prctl, request_permission, tile_data) == 0
 
 
+def has_fma() -> bool:
+    """Whether kernels at the level in use have fused multiply-adds: `fma` rounds twice where they have not."""
+    import platform
+
+    return isa() != "baseline" or platform.machine() not in ("x86_64", "AMD64")
+
+
 def vector_bytes() -> int:
     """Bytes of one vector register at the level in use: 64, 32 or 16."""
     return _VECTOR_BYTES[isa()]

@@ -78,14 +78,20 @@ def _load(name: str, dtype: str) -> int:
     needs, code = _cached(name, dtype) or _compile(name, dtype)
     for routine in needs:
         address(routine, dtype)
-    engine = _engine()
-    engine.add_object_file(_llvm().ObjectFileRef.from_data(code))
-    engine.finalize_object()
-    found = int(engine.get_function_address(symbol(name, dtype)))
+    found = load_code(code, symbol(name, dtype))
     _llvm().add_symbol(symbol(name, dtype), found)
-    _keep_alive.append(engine)
     _addresses[name, dtype] = found
     return found
+
+
+def load_code(code: bytes, symbol: str) -> int:
+    """The address of a function in object code, which stays as long as the process."""
+    with _lock:
+        engine = _engine()
+        engine.add_object_file(_llvm().ObjectFileRef.from_data(code))
+        engine.finalize_object()
+        _keep_alive.append(engine)
+        return int(engine.get_function_address(symbol))
 
 
 def _path(name: str, dtype: str) -> Path | None:

@@ -75,6 +75,8 @@ class Operation(NamedTuple):
     """The integer scalar that numbers the first entry of the axis of `splits`, if the kernel counts along it."""
     needs: str = ""
     """The feature of the CPU without which there is no compiled kernel, only the reference."""
+    address: Callable[[str], int] | None = None
+    """Of an operation that is not of the table: the address of its compiled kernel for a dtype."""
 
     @property
     def dtypes(self) -> tuple[str, ...]:
@@ -129,11 +131,23 @@ REQUIRED: Any = ...
 """The default, in a reference kernel, of a scalar that must be given although arrays before it need not be."""
 
 
-def operation(
-    *, writes: str = "", updates: str = "", reads: str = "", scalars: str = "", in_place: str = "",
+def operation(**declaration: str) -> Callable[..., Any]:
+    """Enters a reference kernel into the table; its operands as in `declared`."""
+
+    def enter(function: FunctionType) -> FunctionType:
+        entry = declared(function, **declaration)  # type: ignore[arg-type]
+        OPERATIONS[entry.name] = entry
+        return function
+
+    return enter
+
+
+def declared(
+    function: FunctionType, *,
+    writes: str = "", updates: str = "", reads: str = "", scalars: str = "", in_place: str = "",
     padding: Padding = "vectors", nonempty: str = "", splits: str = "", counts: str = "", needs: str = "",
-) -> Callable[..., Any]:  # fmt: skip
-    """Enters a reference kernel into the table.
+) -> Operation:  # fmt: skip
+    """A reference kernel as an operation.
 
     writes, updates, reads   arrays, separated by spaces:
                                  x[F,B]                  two axes, the plan's dtype
@@ -150,28 +164,24 @@ def operation(
     needs                    the feature, in LLVM's words, that a CPU must have for there to be a compiled kernel
     """
 
-    def enter(function: FunctionType) -> FunctionType:
-        arrays = tuple(
-            _array(text, access)
-            for access, group in (("writes", writes), ("updates", updates), ("reads", reads))
-            for text in group.split()
-        )
-        scalar = tuple(_scalar(text) for text in scalars.split())
-        written, _, read = in_place.partition("=")
-        same = (written, read) if in_place else None
-        entry = Operation(
-            function.__name__, arrays, scalar, function, same, padding,
-            tuple(nonempty.split()), tuple(splits.split()), counts, needs,
-        )  # fmt: skip
-        code = function.__code__  # inspect.signature would take 0.1 ms for each
-        declared = code.co_varnames[: code.co_argcount]
-        if declared != entry.operands:
-            raise TypeError(f"{function.__name__}{declared}: the declaration names {entry.operands}")
-        _check_names(entry)
-        OPERATIONS[entry.name] = entry
-        return function
-
-    return enter
+    arrays = tuple(
+        _array(text, access)
+        for access, group in (("writes", writes), ("updates", updates), ("reads", reads))
+        for text in group.split()
+    )
+    scalar = tuple(_scalar(text) for text in scalars.split())
+    written, _, read = in_place.partition("=")
+    same = (written, read) if in_place else None
+    entry = Operation(
+        function.__name__, arrays, scalar, function, same, padding,
+        tuple(nonempty.split()), tuple(splits.split()), counts, needs,
+    )  # fmt: skip
+    code = function.__code__  # inspect.signature would take 0.1 ms for each
+    names = code.co_varnames[: code.co_argcount]
+    if names != entry.operands:
+        raise TypeError(f"{function.__name__}{names}: the declaration names {entry.operands}")
+    _check_names(entry)
+    return entry
 
 
 def _array(text: str, access: Any) -> ArrayOperand:

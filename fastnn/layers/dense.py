@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import checks
-from ..activations import get_activation
+from ..activations import ActivationFunction, Derivative, get_activation
 from ..described import description
 from ..kernels.reference.dense import NOTHING
 from ..kernels.table import OPERATIONS
 from ..plan.arena import Layout, Ref, padded
 from ..plan.compiler import Builder, Gradient, Value
 from ..plan.plan import Given
-from .activation import differentiate
+from .activation import Activation, activate, differentiate, keeps_slope
 from .base import Layer
 
 if TYPE_CHECKING:
@@ -32,16 +32,17 @@ class Dense(Layer):
     """activation(x W + b) with W of shape (fan_in, fan_out) and b of shape (fan_out,).
 
     units         fan_out, at least 1
-    activation    "relu", "tanh", "sigmoid", "identity" or None
+    activation    a name such as "relu", "tanh" or "gelu" (`fastnn.activations.ACTIVATIONS` has all of them), an
+                  instance such as LeakyReLU(0.2), a function of your own, see `Activation`, or None
     bias          False leaves b out
-    weight_init   name or initializer; None chooses by the activation: He for ReLU, Xavier otherwise
+    weight_init   name or initializer; None chooses by the activation, see `fastnn.initializers.default_initializer`
     bias_init     the same for b
     l1, l2        penalties on W, 0 or more: l1 sum |W| + l2 sum W^2 is added to the loss of each training step (Keras's
                   regularizers). PyTorch's weight_decay of SGD is 2 l2, and takes the biases too
     """
 
     units: int
-    activation: str | None = None
+    activation: str | ActivationFunction | None = None
     bias: bool = True
     weight_init: "str | Initializer | None" = None
     bias_init: "str | Initializer" = "zeros"
@@ -53,6 +54,8 @@ class Dense(Layer):
 
         object.__setattr__(self, "units", checks.integer("Dense", "units", self.units, minimum=1))
         object.__setattr__(self, "bias", checks.flag("Dense", "bias", self.bias))
+        if isinstance(self.activation, Activation):
+            object.__setattr__(self, "activation", self.activation.name)
         get_activation(self.activation)
         if self.weight_init is not None:
             get_initializer(self.weight_init)
@@ -77,19 +80,27 @@ class Dense(Layer):
     def forward(self, builder: Builder, x: Value) -> Value:
         activation = get_activation(self.activation)
         y = builder.value(f"h{builder.layer}", self.units)
-        fused = activation.floor is not None
-        product = f"W{builder.layer} {x.name}"
-        formula = f"{y.name} = {f'max({product}, {activation.floor:g})' if fused else product}"
-        builder.call(
-            self._product(builder, "forward", x), formula,
-            y=y.data, x=x.with_ones if self.bias else x.data, weight=builder.parameter("weight"),
-            floor=activation.floor if activation.floor is not None else -np.inf,
-        )  # fmt: skip
-        if activation.forward is not None and not fused:
-            builder.call(activation.forward, f"{y.name} = {activation.name}({y.name})", y=y.data, x=y.data)
-        y.derivative, y.needed = activation.derivative, activation.backward is not None
+        if activation.floor is not None:
+            self._forward_product(builder, x, y.data, y.name, activation.floor)
+            y.derivative, y.needed = activation.derivative, True
+        elif keeps_slope(builder, activation):
+            z, name = builder.matrix_like(f"z{builder.layer}", y), f"z{builder.layer}"
+            self._forward_product(builder, x, z, name)
+            activate(builder, activation, y, name, z, slope=z)
+        else:
+            self._forward_product(builder, x, y.data, y.name)
+            activate(builder, activation, y, y.name, y.data, slope=None)
         builder.kept[builder.layer] = {"x": x, "y": y}
         return y
+
+    def _forward_product(self, builder: Builder, x: Value, y: Ref, name: str, floor: float = -np.inf) -> None:
+        """y = max(W x, floor); `name`: that of y."""
+        product = f"W{builder.layer} {x.name}"
+        formula = f"{name} = {product if floor == -np.inf else f'max({product}, {floor:g})'}"
+        builder.call(
+            self._product(builder, "forward", x), formula,
+            y=y, x=x.with_ones if self.bias else x.data, weight=builder.parameter("weight"), floor=floor,
+        )  # fmt: skip
 
     def backward(self, builder: Builder, dy: Gradient) -> Gradient | None:
         x, y = builder.kept[builder.layer]["x"], builder.kept[builder.layer]["y"]
@@ -97,18 +108,19 @@ class Dense(Layer):
         self._weight_gradient(builder, dy, x)
         if not builder.input_gradient_needed:
             return None
-        slope, operation = x.derivative, self._product(builder, "backward_input", x)
+        form, operation = x.derivative, self._product(builder, "backward_input", x)
         # A fused derivative may read each number of x just before the gradient replaces it; long sums come in blocks.
-        in_place = slope and OPERATIONS[operation].in_place and self.units <= _TERMS_IN_PLACE
+        in_place = form and OPERATIONS[operation].in_place and self.units <= _TERMS_IN_PLACE
         dx = x.data if in_place else builder.gradient_of(x)
+        derivative = form or Derivative(NOTHING)
         builder.call(
             operation,
-            f"d{x.name} = W{builder.layer}^T {dy.name}{f' * act_prime({x.name})' if slope else ''}",
-            dx=dx, dy=dy.data, weight=builder.parameter("weight").first(x.features), x=x.data if slope else None,
-            derivative=slope.kind if slope else NOTHING, c0=slope.c0 if slope else 0.0,
-            c1=slope.c1 if slope else 0.0, c2=slope.c2 if slope else 0.0,
+            f"d{x.name} = W{builder.layer}^T {dy.name}{f' * act_prime({x.name})' if form else ''}",
+            dx=dx, dy=dy.data, weight=builder.parameter("weight").first(x.features),
+            x=(x.slope or x.data) if form else None,
+            derivative=derivative.kind, c0=derivative.c0, c1=derivative.c1, c2=derivative.c2,
         )  # fmt: skip
-        return Gradient(f"d{x.name}", dx, through_activation=slope is not None)
+        return Gradient(f"d{x.name}", dx, through_activation=form is not None)
 
     def penalize(self, builder: Builder) -> None:
         if self.l1 or self.l2:

@@ -19,6 +19,7 @@ from .plan import Given, Operand, Plan
 
 if TYPE_CHECKING:
     from ..activations import Derivative
+    from ..kernels.table import Operation
     from ..layers import Layer
     from ..losses import Loss
     from ..optimizers import Optimizer
@@ -32,7 +33,9 @@ _LEAST_OF_BF16 = 32
 class Value:
     """What a layer puts out, or the inputs.
 
-    derivative   if an activation made it: how its derivative follows from it, for the next product to fuse
+    derivative   if an activation made it: how its derivative follows from it, or from `slope`, for the next product to
+                 fuse
+    slope        the derivative itself, where it does not follow from the value
     needed       its maker needs it again to differentiate: nothing may be written in its place before
     by_rows      the same numbers row-major, (rows, features + 1), if the plan has them
     """
@@ -41,6 +44,7 @@ class Value:
     slot: Slot
     features: int
     derivative: "Derivative | None" = None
+    slope: Ref | None = None
     needed: bool = False
     by_rows: Slot | None = None
     arena: str = "workspace"
@@ -90,7 +94,7 @@ class Builder:
         """Whether a layer before the one that is writing has parameters."""
         self.kept: list[dict[str, Any]] = [{} for _ in parameters.refs]  # what a layer's backward needs of its forward
 
-    def call(self, operation: str, formula: str, **arguments: Operand) -> None:
+    def call(self, operation: "str | Operation", formula: str, **arguments: Operand) -> None:
         self.plan.add(operation, formula, arguments)
 
     def rounds(self, outputs: int, inputs: int) -> bool:
@@ -154,6 +158,10 @@ class Builder:
             return self.value(f"h{self.layer}", x.features)
         return Value(x.name, x.slot, x.features, arena=x.arena)
 
+    def matrix_like(self, name: str, x: Value) -> Ref:
+        """Room for as many numbers as x has, within a pass, without a row of ones."""
+        return Ref("workspace", self.plan.workspace.matrix(name, x.features, self.rows, self.plan.dtype))
+
     def vector(self, name: str, length: int) -> Ref:
         """Room for one number per feature that lives within a pass."""
         return Ref("workspace", self.plan.workspace.vector(name, length, self.plan.dtype))
@@ -166,13 +174,12 @@ class Builder:
         """A place for the gradient with respect to x: x's own, unless its maker still needs x."""
         if not x.needed:
             return x.data
-        slot = self.plan.workspace.matrix(f"d{x.name}", x.features, self.rows, self.plan.dtype)
-        return Ref("workspace", slot)
+        return self.matrix_like(f"d{x.name}", x)
 
     def read_by_several(self, x: Value) -> Value:
         """x for each of several readers. None may write in its place, nor apply the derivative of what made it to its
         part of the gradient: that is for the maker, once the parts are added up."""
-        return replace(x, needed=True, derivative=None)
+        return replace(x, needed=True, derivative=None, slope=None)
 
     def place_of(self, dy: Gradient) -> Ref:
         """A place for what a layer makes of dy in passing: dy's own, unless others read it."""

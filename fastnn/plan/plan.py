@@ -60,5 +60,7 @@ class Plan:
             lines += [f"  {call.operation.name:<{width}}  {call.formula}" for call in self.calls[first:last]]
         return "\n".join(lines)
 
-    def add(self, operation: str, formula: str, arguments: Mapping[str, Operand]) -> None:
-        self.calls.append(Call(OPERATIONS[operation], arguments, formula))
+    def add(self, operation: str | Operation, formula: str, arguments: Mapping[str, Operand]) -> None:
+        """One more call, of an operation of the table, or of one that a user has made."""
+        entry = OPERATIONS[operation] if isinstance(operation, str) else operation
+        self.calls.append(Call(entry, arguments, formula))

@@ -44,7 +44,7 @@ class Program:
             self.runner = ReferenceRunner(plan, self._arenas)
         else:
             dtype = str(plan.dtype)
-            addresses = [backends.kernel_address(backend, call.operation.name, dtype) for call in plan.calls]
+            addresses = [backends.kernel_address(backend, call.operation, dtype) for call in plan.calls]
             if threads > 1:
                 from .threads import TeamRunner
 

@@ -1,6 +1,8 @@
 /* Every kernel, for the dtype and the level that the including unit has chosen. A new file of kernels is entered here. */
 #include "../dense.c"
 #include "../activations.c"
+#include "../smooth.c"
+#include "../softmax.c"
 #include "../regression_losses.c"
 #include "../binary_losses.c"
 #include "../class_losses.c"

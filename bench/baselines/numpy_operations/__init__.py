@@ -7,8 +7,8 @@ with ones, which BLAS does three times as fast as `add.reduce`; a mask is multip
 is faster than `where` and equally exact. An operation without a sum along its first axis is done in pieces that stay in
 L2 when the operands do not: Adam on 2 million parameters takes a third less time.
 
-`relu_forward` and `tanh_forward` are the reference: one call that makes nothing. Operations on bfloat16 have no form
-here, since NumPy has no such type; new operations have none until somebody writes it.
+`relu_forward` and `tanh_forward` are the reference: one call that makes nothing. Operations on bfloat16 and GELU have
+no form here, since NumPy has no such type and is not exact enough; new operations have none until somebody writes it.
 
 A function here is given its scratch, then the operation's arrays and scalars by name, and returns what does the work.
 """
@@ -24,8 +24,6 @@ from fastnn.kernels import OPERATIONS, Operation
 
 from . import (
     activations,
-    adam,
-    adaptive,
     binary_losses,
     blocks,
     class_losses,
@@ -41,13 +39,15 @@ from . import (
     penalties,
     reductions,
     regression_losses,
+    smooth,
+    softmax,
 )
 from .making import PIECE, Scratch, Work
 
 __all__ = [
-    "activations", "adam", "adaptive", "binary_losses", "blocks", "class_losses", "data", "dense", "dropout",
-    "embedding", "gradients", "layer_norm", "normalization", "optimizers", "penalties", "prepared", "reductions",
-    "regression_losses",
+    "activations", "binary_losses", "blocks", "class_losses", "data", "dense", "dropout", "embedding", "gradients",
+    "layer_norm", "normalization", "optimizers", "penalties", "prepared", "reductions", "regression_losses",
+    "smooth", "softmax",
 ]  # fmt: skip
 
 

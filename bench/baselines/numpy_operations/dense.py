@@ -48,7 +48,16 @@ def _dense_backward_input(
             np.add(slope, c0, out=slope)
         np.multiply(product, slope, out=dx)
 
-    return run_where_positive if derivative == dense.WHERE_POSITIVE else run_quadratic
+    def run_in_two_parts() -> None:
+        np.matmul(transposed, dy, out=product)
+        np.greater(x, 0, out=positive)
+        np.multiply(x, c1, out=slope)
+        np.add(slope, c0, out=slope)
+        np.copyto(slope, c2, where=positive)
+        np.multiply(product, slope, out=dx)
+
+    runs = {dense.WHERE_POSITIVE: run_where_positive, dense.QUADRATIC: run_quadratic}
+    return runs.get(derivative, run_in_two_parts)
 
 
 @makes("dense_backward_weight")

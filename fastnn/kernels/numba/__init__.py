@@ -21,13 +21,15 @@ from . import (
     penalties,
     reductions,
     regression_losses,
+    smooth,
+    softmax,
 )
 from .entry import KERNELS, compile_entry, compile_routine
 
 __all__ = [
     "KERNELS", "activations", "adam", "adaptive", "binary_losses", "blocks", "class_losses", "compile_kernel",
     "data", "dense", "dropout", "embedding", "gradients", "layer_norm", "low_precision", "normalization",
-    "optimizers", "penalties", "reductions", "regression_losses",
+    "optimizers", "penalties", "reductions", "regression_losses", "smooth", "softmax",
 ]  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from ..reference.dense import NOTHING, WHERE_POSITIVE
+from ..reference.dense import IN_TWO_PARTS, NOTHING, WHERE_POSITIVE
 from .simd import at, fma, load, select, splat, store, transpose_block
 from .vectors import call_llvm
 from .words import pack_across, pack_along, pack_columns, parts, room
@@ -163,6 +163,9 @@ def _finish(c, c_row, h, h_row, rows, vectors, floor, derivative, c0, c1, c2):
             value = load(c, row * c_row + j)
             if derivative == WHERE_POSITIVE:
                 value = select(load(h, row * h_row + j) > 0, value, 0.0)
+            elif derivative == IN_TWO_PARTS:
+                y = load(h, row * h_row + j)
+                value = value * select(y > 0, k2, fma(k1, y, k0))
             elif derivative != NOTHING:
                 y = load(h, row * h_row + j)
                 value = value * fma(fma(k2, y, k1), y, k0)

@@ -5,7 +5,7 @@ own for few rows of the batch.
 import numpy as np
 from numba import njit, types
 
-from ..reference.dense import NOTHING, WHERE_POSITIVE
+from ..reference.dense import IN_TWO_PARTS, NOTHING, WHERE_POSITIVE
 from .dot import dots, few_sums, gather_columns
 from .entry import kernel
 from .product import AT_ONCE, FEW_TERMS, call_product, row_of_sums, scratch
@@ -25,6 +25,8 @@ def _finished(sum, y, derivative, floor, c0, c1, c2):
         return select(sum < floor, floor, sum)
     if derivative == WHERE_POSITIVE:
         return select(y > 0.0, sum, 0.0)
+    if derivative == IN_TWO_PARTS:
+        return sum * select(y > 0.0, c2, fma(y, c1, c0))
     return sum * fma(fma(c2, y, c1), y, c0)
 
 

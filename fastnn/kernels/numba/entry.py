@@ -75,18 +75,22 @@ def _entry_source(entry: Operation) -> str:
     return f"def {entry.name}(words):\n    kernel({', '.join(arguments)})\n"
 
 
-def compile_entry(name: str, dtype: str) -> tuple[bytes, tuple[str, ...]]:
-    """Object code of one operation for "float32" or "float64", and the routines it needs."""
+def entry_code(entry: Operation, kernel: Any, dtype: str, symbol: str) -> bytes:
+    """Object code of one operation for "float32" or "float64", from its kernel."""
     scope: dict[str, Any] = {
-        "kernel": KERNELS[name], "Matrix": Matrix, "_pointer": _pointer, "_float": _float, "real": np.dtype(dtype).type,
+        "kernel": kernel, "Matrix": Matrix, "_pointer": _pointer, "_float": _float, "real": np.dtype(dtype).type,
         "int32": np.int32, "int64": np.int64, "float32": np.float32, "float64": np.float64,
     }  # fmt: skip
-    exec(_entry_source(OPERATIONS[name]), scope)
+    exec(_entry_source(entry), scope)
+    return object_code(scope[entry.name], types.void(types.CPointer(types.int64)), symbol)
+
+
+def compile_entry(name: str, dtype: str) -> tuple[bytes, tuple[str, ...]]:
+    """Object code of an operation of the table, and the routines it needs."""
     needs = tuple(routine for routine in ROUTINES if f"call_{routine}" in KERNELS[name].py_func.__code__.co_names)
     for routine in needs:
         objects.address(routine, dtype)  # Numba links what it compiles: the symbol has to be there
-    words = types.void(types.CPointer(types.int64))
-    return object_code(scope[name], words, objects.symbol(name, dtype)), needs
+    return entry_code(OPERATIONS[name], KERNELS[name], dtype, objects.symbol(name, dtype)), needs
 
 
 def compile_routine(name: str, dtype: str) -> tuple[bytes, tuple[str, ...]]:

@@ -107,7 +107,8 @@ def product(c, c_row, a, a_row, a_k, b, b_k, M, N, K, accumulate, floor, h, h_ro
     h           h_row numbers from row to row; read only if derivative != NOTHING; may be c
     a           a_row from m to m, a_k from k to k
     b           b_k from k to k
-    finish(v)   max(v, floor);  v where h > 0 else 0  (WHERE_POSITIVE);  v * (c0 + c1 h + c2 h**2)  (QUADRATIC)
+    finish(v)   max(v, floor);  v where h > 0 else 0  (WHERE_POSITIVE);  v * (c0 + c1 h + c2 h**2)  (QUADRATIC);
+                v * (c2 where h > 0 else c0 + c1 h)  (IN_TWO_PARTS)
     """
     lane = lanes(c)
     number_bytes = address(at(c, 1)) - address(c)

@@ -17,7 +17,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from ..cpu import vector_registers
-from ..reference.dense import QUADRATIC, WHERE_POSITIVE
+from ..reference.dense import IN_TWO_PARTS, QUADRATIC, WHERE_POSITIVE
 from .vectors import broadcast, call_llvm, fused_multiply_add, load_vector, store_vector, vector_of, vector_type
 
 # 8 x 3 accumulators, 3 vectors of B and one broadcast fill 32 registers; 6 x 2 fill 16. 12 x 2 spills.
@@ -169,11 +169,12 @@ class _Tile:
         builder, zero = self.builder, ir.Constant(self.vector, None)
         places = self._places(c, c_row)
         done = builder.append_basic_block("stored")
-        names = ("plain", "as_it_is", "limited", "positive", "quadratic")
-        plain, as_it_is, limited, positive, quadratic = (builder.append_basic_block(name) for name in names)
+        names = ("plain", "as_it_is", "limited", "positive", "quadratic", "two_parts")
+        plain, as_it_is, limited, positive, quadratic, parts = (builder.append_basic_block(name) for name in names)
         switch = builder.switch(derivative, plain)
         switch.add_case(_int(WHERE_POSITIVE), positive)
         switch.add_case(_int(QUADRATIC), quadratic)
+        switch.add_case(_int(IN_TWO_PARTS), parts)
 
         def store_all(values: Any) -> None:
             for row, row_values in zip(places, values, strict=True):
@@ -202,19 +203,27 @@ class _Tile:
             ]
         )
 
-        builder.position_at_end(quadratic)
-        k0, k1, k2 = (broadcast(builder, k, self.vector) for k in coefficients)
-        outputs = [[load_vector(builder, p, self.vector) for p in row] for row in self._places(h, h_row)]
+        def times(slope: Any) -> None:
+            """Each sum times a function of its y and the coefficients."""
+            k = [broadcast(builder, c, self.vector) for c in coefficients]
+            outputs = [[load_vector(builder, p, self.vector) for p in row] for row in self._places(h, h_row)]
+            store_all(
+                [
+                    [builder.fmul(v, slope(y, *k)) for v, y in zip(row, ys, strict=True)]
+                    for row, ys in zip(sums, outputs, strict=True)
+                ]
+            )
 
-        def slope(y: Any) -> Any:
+        def squared(y: Any, k0: Any, k1: Any, k2: Any) -> Any:
             return fused_multiply_add(builder, fused_multiply_add(builder, k2, y, k1), y, k0)
 
-        store_all(
-            [
-                [builder.fmul(v, slope(y)) for v, y in zip(row, ys, strict=True)]
-                for row, ys in zip(sums, outputs, strict=True)
-            ]
-        )
+        def in_two_parts(y: Any, k0: Any, k1: Any, k2: Any) -> Any:
+            return builder.select(builder.fcmp_ordered(">", y, zero), k2, fused_multiply_add(builder, k1, y, k0))
+
+        builder.position_at_end(quadratic)
+        times(squared)
+        builder.position_at_end(parts)
+        times(in_two_parts)
         builder.position_at_end(done)
 
 

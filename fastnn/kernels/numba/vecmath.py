@@ -94,14 +94,23 @@ _FLOAT64 = _Constants(
 )  # fmt: skip
 
 
-def _constants(x: Any) -> _Constants:
-    return _FLOAT32 if x.dtype is types.float32 else _FLOAT64
+_TABLES: dict[Any, list[object]] = {types.float32: [_FLOAT32], types.float64: [_FLOAT64]}
+
+
+def add_constants(float32: object, float64: object) -> None:
+    """More constants, as attributes, for functions elsewhere."""
+    _TABLES[types.float32].append(float32)
+    _TABLES[types.float64].append(float64)
+
+
+def _constant(x: Any, name: str) -> Any:
+    return next(getattr(table, name) for table in _TABLES[x.dtype] if hasattr(table, name))
 
 
 @intrinsic(prefer_literal=True)
 def constant(typingctx, x, name):
     """The constant of that name for x's dtype: a vector of it, or of integers where it goes with bit patterns."""
-    value = getattr(_constants(x), name.literal_value)
+    value = _constant(x, name.literal_value)
     vector = integers_like(x) if isinstance(value, int) else x
 
     def emit(context, builder, sig, args):
@@ -124,7 +133,7 @@ def _emit_polynomial(builder: Any, r: Any, terms: list[Any]) -> Any:
 
 
 def _terms(builder: Any, r: Any, name: str, llvm: Any) -> list[Any]:
-    return [broadcast(builder, ir.Constant(llvm.element, c), llvm) for c in getattr(_constants(r), name)]
+    return [broadcast(builder, ir.Constant(llvm.element, c), llvm) for c in _constant(r, name)]
 
 
 @intrinsic(prefer_literal=True)
@@ -156,7 +165,7 @@ def _power_of_two(n, like):
 
 
 @njit(error_model="numpy")
-def _reduce(x, magic):
+def reduce(x, magic):
     """n + magic and e**r - 1 where x = n ln 2 + r and |r| <= ln 2 / 2."""
     shifted = fma(x, 1.4426950408889634074, magic)
     whole = shifted - magic
@@ -165,7 +174,7 @@ def _reduce(x, magic):
 
 
 @njit(error_model="numpy")
-def _power(shifted):
+def power(shifted):
     """2**n from n + round_magic, n in the normal range: the exponent stands in the low bits."""
     return from_bits(bits(shifted) << constant(shifted, "fraction_bits"), shifted)
 
@@ -174,7 +183,7 @@ def _power(shifted):
 def _exp_by_polynomial(x):
     """e**x: infinity and zero beyond the range, subnormal results included."""
     low, high, magic = constant(x, "exp_low"), constant(x, "exp_high"), constant(x, "round_magic")
-    shifted, e = _reduce(select(x < low, low, select(x > high, high, x)), magic)
+    shifted, e = reduce(select(x < low, low, select(x > high, high, x)), magic)
     n = bits(shifted) - bits(magic)
     half = shift_right_signed(n, 1)  # 2**n as two factors: n itself may lie outside the normal range
     first = _power_of_two(half, x)
@@ -185,9 +194,9 @@ def _exp_by_polynomial(x):
 def _exp_nonpositive_by_polynomial(x):
     """e**x for x <= 0: cheaper than `exp`, zero where the result would be subnormal."""
     low = constant(x, "exp_normal")
-    shifted, e = _reduce(select(x < low, low, x), constant(x, "round_magic"))
-    power = _power(shifted)
-    return select(x < low, 0.0, fma(power, e, power))
+    shifted, e = reduce(select(x < low, low, x), constant(x, "round_magic"))
+    scale = power(shifted)
+    return select(x < low, 0.0, fma(scale, e, scale))
 
 
 @njit(error_model="numpy")
@@ -231,7 +240,7 @@ def _tanh_by_polynomial(x):
     clipped = select(a > one, one, a)
     shifted = fma(clipped, 2.8853900817779268147, magic)
     f = fma(clipped, 2.8853900817779268147, magic - shifted)
-    scale = select(small, a, _power(shifted))
+    scale = select(small, a, power(shifted))
     r = select(small, a * a, f)
     value = chosen_polynomial(r, small, "tanh", "power")
     value = fma(scale * r, value, select(small, scale, scale + 1.0))
@@ -248,8 +257,8 @@ def _sigmoid_by_polynomial(x):
     """
     low, high, unit = constant(x, "sigmoid_low"), constant(x, "sigmoid_high"), constant(x, "sigmoid_unit")
     clipped = select(x > high, high, x)
-    shifted, e = _reduce(-select(clipped < low, low, clipped), constant(x, "sigmoid_magic"))
-    scale = _power(shifted)
+    shifted, e = reduce(-select(clipped < low, low, clipped), constant(x, "sigmoid_magic"))
+    scale = power(shifted)
     d = fma(scale, e, scale + unit)
     q = 1.0 / d
     lost = fma(scale, e, unit - (d - scale))

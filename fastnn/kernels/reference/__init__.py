@@ -24,10 +24,12 @@ from . import (
     penalties,
     reductions,
     regression_losses,
+    smooth,
+    softmax,
 )
 
 __all__ = [
     "activations", "adam", "adaptive", "binary_losses", "blocks", "class_losses", "data", "dense", "dropout",
     "embedding", "gradients", "layer_norm", "low_precision", "normalization", "optimizers", "penalties",
-    "reductions", "regression_losses",
+    "reductions", "regression_losses", "smooth", "softmax",
 ]  # fmt: skip

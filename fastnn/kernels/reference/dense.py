@@ -15,7 +15,7 @@ from ..table import operation
 
 Array = np.ndarray[Any, Any]
 
-NOTHING, WHERE_POSITIVE, QUADRATIC = 0, 1, 2
+NOTHING, WHERE_POSITIVE, QUADRATIC, IN_TWO_PARTS = 0, 1, 2, 3
 """How the derivative of the activation that made x follows from x: `derivative` of `dense_backward_input`."""
 
 
@@ -37,7 +37,7 @@ def dense_forward(y: Array, x: Array, weight: Array, floor: float) -> None:
 @operation(
     writes="dx[I,B]",
     reads="dy[O,B] weight[O,I] x?derivative[I,B]",
-    scalars="derivative:int<3 c0 c1 c2",
+    scalars="derivative:int<4 c0 c1 c2",
     in_place="dx=x",
     splits="I",
 )
@@ -49,8 +49,9 @@ def dense_backward_input(
     dx          (I, B)  written; may be x
     dy          (O, B)  read
     weight      (O, I)  read, without the bias column
-    x           (I, B)  read; None if derivative is 0
-    derivative  0: none;  1: 1 where x > 0, else 0 (ReLU);  2: c0 + c1 x + c2 x**2 (tanh: 1, 0, -1; sigmoid: 0, 1, -1)
+    x           (I, B)  read: what that activation put out, or its derivative (2: 0, 1, 0); None if derivative is 0
+    derivative  0: none;  1: 1 where x > 0, else 0 (ReLU);  2: c0 + c1 x + c2 x**2 (tanh: 1, 0, -1; sigmoid: 0, 1, -1);
+                3: c2 where x > 0, else c0 + c1 x (leaky ReLU: its slope, 0, 1; ELU: alpha, 1, 1)
     """
     product = weight.T @ dy
     real = dx.dtype.type
@@ -58,6 +59,8 @@ def dense_backward_input(
         dx[...] = np.where(x > 0, product, 0)
     elif derivative == QUADRATIC and x is not None:
         dx[...] = product * ((real(c2) * x + real(c1)) * x + real(c0))
+    elif derivative == IN_TWO_PARTS and x is not None:
+        dx[...] = product * np.where(x > 0, real(c2), real(c1) * x + real(c0))
     else:
         dx[...] = product
 

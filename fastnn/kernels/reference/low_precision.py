@@ -45,7 +45,7 @@ def dense_forward_bf16(y: Array, x: Array, weight: Array, floor: float) -> None:
 @operation(
     writes="dx[I,B]:float32",
     reads="dy[O,B]:float32 weight[O,I]:float32 x?derivative[I,B]:float32",
-    scalars="derivative:int<3 c0 c1 c2",
+    scalars="derivative:int<4 c0 c1 c2",
     splits="I B",
     needs="avx512bf16",
 )
@@ -58,7 +58,8 @@ def dense_backward_input_bf16(
     dy          (O, B)  read
     weight      (O, I)  read, without the bias column
     x           (I, B)  read; None if derivative is 0
-    derivative  0: none;  1: 1 where x > 0, else 0 (ReLU);  2: c0 + c1 x + c2 x**2 (tanh: 1, 0, -1; sigmoid: 0, 1, -1)
+    derivative  0: none;  1: 1 where x > 0, else 0 (ReLU);  2: c0 + c1 x + c2 x**2 (tanh: 1, 0, -1; sigmoid: 0, 1, -1);
+                3: c2 where x > 0, else c0 + c1 x (leaky ReLU: its slope, 0, 1; ELU: alpha, 1, 1)
     """
     dense.dense_backward_input(dx, bf16(dy), bf16(weight), x, derivative, c0, c1, c2)
 
