@@ -122,6 +122,20 @@ def test_a_residual_block_has_the_gradient_of_the_same_layers_with_wider_weights
     np.testing.assert_allclose(gradients[0], gradients[1], rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.parametrize("backend", networks.BACKENDS)
+def test_penalties_of_layers_in_blocks_count(backend):
+    layers = [Dense(5, "tanh", l2=0.1), Residual([Dense(5, l1=0.02, l2=0.3)]), Concatenate([[], [Dense(2, l2=0.2)]])]
+    own = Sequential([*layers, Dense(3)], inputs=4, dtype="float64")
+    data = networks.data("mse", 9, 4, 3)
+    assert fnn.gradcheck(own, "mse", *data, backend=backend).error < 1e-5
+    theta = own.parameters.flatten(own.parameters.arena)
+    value = Trainer(own, "mse", backend=backend).value_and_grad(theta, *data)[0]
+    terms = own.get_weights()[:6:2]
+    plain = Sequential([Dense(5, "tanh"), Residual([Dense(5)]), Concatenate([[], [Dense(2)]]), Dense(3)], inputs=4)
+    without = Trainer(plain, "mse").value_and_grad(theta, *data)[0]
+    assert value > without + sum(0.01 * (weight**2).sum() for weight in terms)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_backends_and_threads_train_blocks_to_the_same_bits(dtype):
     def trained(backend, threads):
