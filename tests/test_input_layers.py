@@ -308,6 +308,24 @@ def test_codes_that_are_none_are_refused_before_anything_is_changed(code):
         own.fit(*data(20), loss="cross_entropy", epochs=1, validation_data=(X, y), allow_nonfinite=True)
 
 
+def test_codes_in_batches_are_checked_batch_by_batch():
+    own, (X, y), (wrong, _) = model("first", "float32"), data(20), data(20)
+    wrong[7, 3] = 4
+    with pytest.raises(ValueError, match="row 7, column 3 is 4, expected a whole number from 0 to 3"):
+        own.fit(iter([(X, y), (wrong, y)]), loss="cross_entropy", steps_per_epoch=2, epochs=1, progress=False)
+
+
+@pytest.mark.parametrize("name", MIXES)
+def test_a_training_that_is_resumed_ends_with_the_bits_of_an_unbroken_one(name, tmp_path):
+    X, y = data(40)
+    options = {"loss": "cross_entropy", "batch_size": 16, "progress": False}
+    whole, begun, resumed = (model(name, "float32") for _ in range(3))
+    whole.fit(X, y, epochs=4, **options)
+    begun.fit(X, y, epochs=2, callbacks=fnn.Checkpoint(tmp_path / "saved"), **options)
+    resumed.fit(X, y, epochs=4, resume=tmp_path / "saved", **options)
+    assert networks.numbers(resumed).tobytes() == networks.numbers(whole).tobytes()
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_codes_that_changed_after_they_were_checked_leave_no_table(backend):
     own, (X, y) = model("first", "float32"), data(20, dtype="float32")
