@@ -36,8 +36,8 @@ def test_gradients_of_every_layer_activation_and_loss_agree_with_differences(pla
     }[place]
     outputs = networks.outputs_for(loss, 4)
     # Small outputs: the likelihood of a variance below its least has a kink there.
-    last = Dense(4, weight_init="small_normal" if loss == "gaussian" else None)
-    model = Sequential([*hidden, Dense(outputs)], inputs=3, dtype="float64", seed=11)
+    last = Dense(outputs, weight_init="small_normal" if loss == "gaussian" else None)
+    model = Sequential([*hidden, last], inputs=3, dtype="float64", seed=11)
     report = gradcheck(model, loss, *networks.data(loss, 11, 3, outputs))
     assert report.error < TOLERANCE, report
 
