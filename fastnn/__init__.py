@@ -101,6 +101,12 @@ _HOME = {
     "ranking_of_pairs": "losses",
 }
 
+_MODULES = (
+    "activations", "callbacks", "data", "encoding", "initializers", "losses", "metrics", "ops", "optimizers",
+    "preprocessing", "schedules", "storage",
+)  # fmt: skip
+"""Modules that users call by name, which are imported when they are."""
+
 __all__ = ["__version__", "ops", *_HOME]
 
 if TYPE_CHECKING:
@@ -186,8 +192,8 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    if name == "ops":
-        return import_module(".ops", __name__)
+    if name in _MODULES:
+        return import_module(f".{name}", __name__)
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f".{_HOME[name]}", __name__), name)

@@ -236,6 +236,10 @@ def get_activation(activation: "str | ActivationFunction | None") -> ActivationS
     if isinstance(activation, ActivationFunction):
         return activation.spec
     checks.not_a_class("activation", activation, ActivationFunction)
+    if callable(activation):
+        raise TypeError(
+            f"activation={activation!r}: for a function and its derivative write Activation(forward=f, backward=df)"
+        )
     if not isinstance(activation, str) or activation not in ACTIVATIONS:
         raise checks.unknown_name("activation", activation, ACTIVATIONS)
     return ACTIVATIONS[activation]

@@ -167,7 +167,9 @@ class EarlyStopping(Callback):
     def on_train_begin(self, context: Context) -> None:
         self._forget()
         if self.monitor not in context.columns:
-            hint = " (there is no validation data)" if self.monitor.startswith("val_") else ""
+            scored = any(column.startswith("val_") for column in context.columns)
+            missing = "a metric of fit(metrics=...)" if scored else "validation data"
+            hint = f" (needs {missing})" if self.monitor.startswith("val_") else ""
             error = checks.unknown_name("column", self.monitor, context.columns)
             raise ValueError(f"EarlyStopping(monitor={self.monitor!r}){hint}: {error}")
         larger = metrics.larger_is_better(self.monitor) if self.mode == "auto" else self.mode == "max"

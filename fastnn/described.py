@@ -32,8 +32,9 @@ def _names(item: Any) -> list[str]:
 
 
 def _is_usual(item: Any, name: str) -> bool:
-    own = item.__dataclass_fields__[name]
-    return bool(own.kw_only and getattr(item, name) == own.default)
+    own, value = item.__dataclass_fields__[name], getattr(item, name)
+    # A default that says something, such as the weight decay of AdamW, is shown.
+    return bool(own.kw_only and not value and value == own.default)
 
 
 def _values(item: Any) -> tuple[Any, ...]:

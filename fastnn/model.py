@@ -136,8 +136,9 @@ class Sequential:
         loss              "cross_entropy", "mse", "bce", another name of docs/methods.md, or an instance; or a function
                           of (outputs, targets) that returns value and gradient, see CustomLoss; None: that of the last
                           fit
-        optimizer         "adam", "sgd", "rmsprop", "adagrad" or an instance such as Adam(lr=1e-3). Each call of fit
-                          starts it afresh: its moments do not survive a call (a Trainer's do)
+        optimizer         a name of docs/methods.md such as "adam", "sgd" or "lion", or an instance such as
+                          Adam(lr=1e-3). Each call of fit starts it afresh: its moments do not survive a call (a
+                          Trainer's do)
         epochs            passes over the data, at least 1
         batch_size        rows of a step; the smaller last batch of an epoch is trained on too. As many rows as there
                           are, or more: full batch, not shuffled, because the order does not matter then. Batches from

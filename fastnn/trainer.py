@@ -64,7 +64,7 @@ class Trainer:
     loss         a name of docs/methods.md such as "cross_entropy", "mse" or "bce", an instance, or a function of
                  (outputs, targets) that returns value and gradient (`CustomLoss`); None if gradients of the outputs
                  come from outside
-    optimizer    "sgd", "adam", "rmsprop", "adagrad" or an instance; None: Adam()
+    optimizer    a name of docs/methods.md such as "sgd" or "adam", or an instance; None: Adam()
     batch_size   rows of a step
     threads      how many share the work of one model; more than 1 needs the C library, whose pool they come from, and
                  changes no bit of the results

@@ -14,8 +14,9 @@ from fastnn.loop import Loop
 from fastnn.losses import CustomLoss
 from fastnn.losses.weights import class_weights, weights_of_rows
 from fastnn.metrics import MetricsLike
+from fastnn.optimizers import get_optimizer
 from fastnn.optimizers.search import LBFGS
-from fastnn.schedules import ScheduleLike, get_schedule
+from fastnn.schedules import Constant, ScheduleLike, get_schedule
 from fastnn.sources import ArraySource, BlockShuffle, ConvertedSource, Order, Source, get_shuffle
 from fastnn.trainer import Trainer
 
@@ -66,6 +67,8 @@ def fit(
     if validation_data is not None and split:
         raise ValueError(f"fit(validation_split={split}): give this or validation_data, not both")
     schedule = get_schedule(schedule)
+    if isinstance(get_optimizer(optimizer), LBFGS) and not isinstance(schedule, Constant):
+        raise ValueError(f"fit(schedule={schedule!r}): LBFGS chooses its own steps, give none")
     functions = scoring.metrics_of(loss, metrics)
     shuffle = get_shuffle(shuffle)
     allow_nonfinite = checks.flag("fit", "allow_nonfinite", allow_nonfinite)
@@ -117,6 +120,8 @@ def fit(
             validation = _validation(model, validation_data, by_class, options)
         if isinstance(shuffle, BlockShuffle):
             shuffle = shuffle.for_rows_of(X.shape[1] * X.itemsize)
+        if isinstance(get_optimizer(optimizer), LBFGS):
+            batch_size = len(taken)  # there is no other way
         # In a full batch the order does not matter.
         order = Order(taken, shuffle if batch_size < len(taken) else False, model.seed)
         trainer = trainer_of(min(batch_size, len(taken)))

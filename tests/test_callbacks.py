@@ -96,7 +96,7 @@ def test_one_object_serves_several_trainings():
 def test_unknown_column_is_refused_before_training():
     with pytest.raises(ValueError, match="unknown column 'val_acuracy': did you mean 'val_accuracy'"):
         EarlyStopping(2, monitor="val_acuracy").on_train_begin(context())
-    with pytest.raises(ValueError, match="there is no validation data"):
+    with pytest.raises(ValueError, match="needs validation data"):
         EarlyStopping(2).on_train_begin(context(("loss", "lr")))
 
 

@@ -321,3 +321,19 @@ def test_copies_and_pickles_keep_the_function() -> None:
     for twin in (net.copy(), copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
         assert twin.loss == net.loss == fnn.CustomLoss(squares)
         assert twin.evaluate(X, y) == net.evaluate(X, y)
+
+
+def test_numbers_in_a_row_come_as_a_column_beside_one_output() -> None:
+    seen: list[tuple[Any, Any]] = []
+
+    def squared(outputs: Array, targets: Array) -> tuple[float, Array]:
+        seen.append((outputs.shape, targets.shape))
+        difference = outputs - targets
+        return float(np.mean(difference**2)), 2 * difference / difference.size
+
+    X = np.random.default_rng(0).standard_normal((40, 3))
+    models = [fnn.Sequential([fnn.Dense(1)], inputs=3, dtype="float64") for _ in range(2)]
+    for model, loss in zip(models, (squared, "mse"), strict=True):
+        model.fit(X, X[:, 0], loss=loss, epochs=3, batch_size=8, progress=False, metrics=["mae"])
+    assert set(map(tuple, seen)) == {((8, 1), (8, 1))}
+    np.testing.assert_allclose(models[0].get_weights()[0], models[1].get_weights()[0], rtol=1e-12)

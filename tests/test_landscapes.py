@@ -11,7 +11,7 @@ import pytest
 import fastnn as fnn
 from fastnn import landscapes
 from fastnn.cli import main
-from fastnn.optimizers import OPTIMIZERS, Optimizer
+from fastnn.optimizers import OPTIMIZERS, SEARCHES, Optimizer
 
 Array = np.ndarray[Any, Any]
 with np.load(Path(__file__).parent / "known_answers" / "trajectories.npz", allow_pickle=False) as file:
@@ -76,7 +76,9 @@ def test_the_command_draws_them_and_lists_them(tmp_path: Path, capsys: pytest.Ca
     capsys.readouterr()
     assert main(["optimizers"]) == 0
     listed = capsys.readouterr().out
-    assert all(any(line.startswith(name) for line in listed.splitlines()) for name in WALKERS)
+    assert all(any(line.startswith(name) for line in listed.splitlines()) for name in (*OPTIMIZERS, *SEARCHES))
+    assert "AdamW(lr=0.001" in listed
+    assert "weight_decay=0.01" in listed
 
 
 @pytest.mark.parametrize(

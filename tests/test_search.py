@@ -225,3 +225,12 @@ def test_mistakes_are_named() -> None:
     trainer = fnn.Trainer(network(), "mse", fnn.ARS(), batch_size=60)
     with pytest.raises(RuntimeError, match="makes no step of its own"):
         trainer.step()
+
+
+def test_lbfgs_in_fit_takes_all_rows_by_itself_and_no_schedule() -> None:
+    models = [network(), network()]
+    models[0].fit(X, Y, loss="mse", optimizer="lbfgs", epochs=3, progress=False)
+    models[1].fit(X, Y, loss="mse", optimizer=fnn.LBFGS(), batch_size=60, epochs=3, progress=False)
+    assert np.array_equal(flat(models[0]), flat(models[1]))
+    with pytest.raises(ValueError, match="LBFGS chooses its own steps"):
+        models[0].fit(X, Y, loss="mse", optimizer="lbfgs", schedule=fnn.Cosine(3), progress=False)

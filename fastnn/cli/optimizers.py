@@ -1,11 +1,12 @@
-"""List the optimizers, or draw how they walk down a bowl and a ravine.
+"""List the optimizers with their defaults, or draw how they walk down a bowl and a ravine.
 
-With --plot, a contour map for each landscape with the paths of all optimizers, or of those named, and beside it how far
-down each has come after each step.
+With --plot, a contour map for each landscape with the paths of all optimizers that follow gradients, or of those named,
+with rates chosen for it, and beside it how far down each has come after each step.
 """
 
 import argparse
 import inspect
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from fastnn.cli.errors import CommandError, as_command_errors
@@ -26,18 +27,16 @@ def run(options: argparse.Namespace) -> int:
     """`fastnn optimizers`."""
     from fastnn import plots
     from fastnn.landscapes import LANDSCAPES, path, shown
+    from fastnn.optimizers import OPTIMIZERS, SEARCHES, get_optimizer
 
-    known = shown("bowl")
-    for name in options.names:
-        if name not in known:
-            raise CommandError(f"unknown optimizer {name!r}; known: {', '.join(known)}")
     if options.steps < 1:
         raise CommandError(f"--steps {options.steps}: must be at least 1")
-    names = options.names or list(known)
     if options.plot is None:
-        for name in names:
+        known = {name: get_optimizer(name) for name in (*OPTIMIZERS, *SEARCHES)}
+        for name in _chosen(options.names, known):
             say(name, (inspect.getdoc(known[name]) or "").splitlines()[0], repr(known[name]))
         return 0
+    names = _chosen(options.names, shown("bowl"))
     with as_command_errors():
         picture = plots.check_path(options.plot)
         maps = []
@@ -47,3 +46,11 @@ def run(options: argparse.Namespace) -> int:
         plots.descent_paths(maps, picture, options.theme)
     say("Picture", str(Path(picture)))
     return 0
+
+
+def _chosen(names: Sequence[str], known: Iterable[str]) -> Sequence[str]:
+    """The names asked for, or all that there are."""
+    for name in names:
+        if name not in known:
+            raise CommandError(f"unknown optimizer {name!r}; known: {', '.join(known)}")
+    return names or list(known)

@@ -80,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     training = parser.add_argument_group("training")
     training.add_argument("--epochs", type=options_.positive, default=30, help="at most (30)")
     training.add_argument("--batch-size", type=options_.positive, metavar="ROWS", help="(8 to 128, by the data)")
-    training.add_argument("--optimizer", default="adam", help="sgd, adam, rmsprop or adagrad (adam)")
+    training.add_argument("--optimizer", default="adam", help="a name that `fastnn optimizers` lists (adam)")
     training.add_argument("--lr", type=float, metavar="RATE", help="learning rate (the optimizer's own default)")
     training.add_argument("--momentum", type=float, help="of sgd (0)")
     training.add_argument("--loss", help="(cross_entropy to classify, mse to regress)")

@@ -51,6 +51,14 @@ class _Norm(Layer):
         return ", ".join((*others, *(f"d{kind}{builder.layer}" for kind in kinds)))
 
 
+def _checked_eps(owner: str, eps: float) -> float:
+    """eps, which is no width: that follows from the input."""
+    try:
+        return checks.number(owner, "eps", eps, above=0.0, maximum=1.0)
+    except ValueError as error:
+        raise ValueError(f"{error} (a width is not given: it follows from the input)") from None
+
+
 @description
 class BatchNorm(_Norm):
     """gamma (x - mean) / sqrt(var + eps) + beta with mean and variance of each feature over the rows of the batch;
@@ -79,7 +87,7 @@ class BatchNorm(_Norm):
     def __post_init__(self) -> None:
         momentum = checks.number("BatchNorm", "momentum", self.momentum, above=0.0, maximum=1.0)
         object.__setattr__(self, "momentum", momentum)
-        object.__setattr__(self, "eps", checks.number("BatchNorm", "eps", self.eps, above=0.0))
+        object.__setattr__(self, "eps", _checked_eps("BatchNorm", self.eps))
         object.__setattr__(self, "scale", checks.flag("BatchNorm", "scale", self.scale))
         object.__setattr__(self, "shift", checks.flag("BatchNorm", "shift", self.shift))
 
@@ -176,7 +184,7 @@ class LayerNorm(_RowNorm):
     centred: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "eps", checks.number("LayerNorm", "eps", self.eps, above=0.0))
+        object.__setattr__(self, "eps", _checked_eps("LayerNorm", self.eps))
         object.__setattr__(self, "scale", checks.flag("LayerNorm", "scale", self.scale))
         object.__setattr__(self, "shift", checks.flag("LayerNorm", "shift", self.shift))
 
@@ -199,5 +207,5 @@ class RMSNorm(_RowNorm):
 
     def __post_init__(self) -> None:
         if self.eps is not None:
-            object.__setattr__(self, "eps", checks.number("RMSNorm", "eps", self.eps, above=0.0))
+            object.__setattr__(self, "eps", _checked_eps("RMSNorm", self.eps))
         object.__setattr__(self, "scale", checks.flag("RMSNorm", "scale", self.scale))

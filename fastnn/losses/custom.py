@@ -54,7 +54,8 @@ class CustomLoss(Loss):
         object.__setattr__(self, "check", checks.flag("CustomLoss", "check", self.check))
 
     def check_targets(self, y: Any, outputs: int, dtype: Any, name: str = "y", allow_nonfinite: bool = False) -> Array:
-        """y as an array, as it is; refused where it has no rows, or numbers that are not finite."""
+        """y as an array, as it is, but (rows,) as (rows, 1) beside one output, as all losses take it; refused where it
+        has no rows, or numbers that are not finite."""
         if y is None or hasattr(y, "toarray"):
             raise TypeError(f"{name}: is {'None' if y is None else 'a sparse matrix'}, expected an array of rows")
         targets = np.asarray(y)
@@ -63,7 +64,7 @@ class CustomLoss(Loss):
         if not allow_nonfinite and targets.dtype.kind == "f" and not np.isfinite(targets).all():
             place = tuple(int(index) for index in np.argwhere(~np.isfinite(targets))[0])
             raise ValueError(f"{name}: entry {place} is {targets[place]}, expected finite numbers")
-        return targets
+        return targets[:, None] if outputs == 1 and targets.ndim == 1 else targets
 
     def value(self, outputs: Any, y: Any, weights: Array | None = None) -> float:
         """What the function says of outputs (rows, outputs); its gradient is not looked at."""
@@ -83,7 +84,8 @@ class CustomLoss(Loss):
         value, gradient = self._called(outputs.copy(), targets)
         made = checks.numeric(gradient, f"{self._title}: the gradient")
         if made.shape != outputs.shape:
-            raise ValueError(f"{self._title}: the gradient has shape {made.shape}, expected {outputs.shape}")
+            given = f"{outputs.shape} as the outputs; the targets have {np.shape(targets)}"
+            raise ValueError(f"{self._title}: the gradient has shape {made.shape}, expected {given}")
         if first and np.isfinite(value):
             if not np.isfinite(made).all():
                 row, column = np.argwhere(~np.isfinite(made))[0]
@@ -102,7 +104,8 @@ class CustomLoss(Loss):
             raise TypeError(f"{self._title}: returned {type(result).__name__}, expected a pair (value, gradient)")
         number = np.asarray(result[0])
         if number.size != 1 or number.dtype.kind not in "fiu":
-            raise TypeError(f"{self._title}: the value is {result[0]!r}, expected one number")
+            what = f"an array of shape {number.shape}" if number.ndim else repr(result[0])
+            raise TypeError(f"{self._title}: the value is {what}, expected one number")
         return float(number.reshape(())), result[1]
 
     def _compare(self, outputs: Array, targets: Array, value: float, gradient: Array) -> None:

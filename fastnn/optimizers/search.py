@@ -151,6 +151,8 @@ class LBFGS(Search):
     """Limited-memory BFGS by SciPy (`scipy.optimize.minimize(method="L-BFGS-B")`; Byrd, Lu, Nocedal and Zhu 1995): for
     full batches. A step is one of its iterations, and its line search chooses how far it goes.
 
+    `fit` gives it all rows, whatever the batch_size, and refuses a schedule.
+
     memory     how many corrections are kept
     gtol       it has converged where no number of the gradient is larger
     ftol       or where the loss falls by less than this share of it
