@@ -23,7 +23,7 @@ class CustomBound(Bound):
         self, trainer: "Trainer", loss: CustomLoss, X: Array, y: Array, taken: Array | None = None
     ) -> None:  # fmt: skip
         super().__init__(trainer, loss, X, y, taken=taken)
-        self._function, self._used = loss, False
+        self._function = loss
 
     def run(self, order: Any, rates: Any = None) -> Array:
         """As `Bound.run`."""
@@ -97,7 +97,7 @@ class CustomBound(Bound):
     def _gradient(self, rows: Array, step: int) -> float:
         """The loss of some rows, penalties included; the trainer then has its gradient."""
         outputs = self._trainer.forward_rows(self._X, rows, step)
-        judged = self._function.judge(outputs, self._y[rows], first=not self._used)
-        self._used = True
+        judged = self._function.judge(outputs, self._y[rows], first=not self._trainer.loss_checked)
+        self._trainer.loss_checked = True
         self._trainer.backward(judged.gradient)
         return judged.value + self._trainer.penalty

@@ -12,6 +12,7 @@ from fastnn import checks, randomness, scoring
 from fastnn.bound import NonFiniteLoss
 from fastnn.losses import get_loss
 from fastnn.optimizers import get_optimizer
+from fastnn.optimizers.search import LBFGS
 from fastnn.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ def lr_range_test(
     Smith 2017, "Cyclical learning rates", section 3.3, with the geometric growth that fastai and Lightning use.
 
     model       is left as it is
-    X, y, loss, optimizer, backend   as in `fit`; the optimizer's own rate does not matter
+    X, y, loss, optimizer, backend   as in `fit`; the optimizer's own rate does not matter, but
+                that of Rprop, which is the length of its first steps
     low, high   above 0, low < high;  steps   at least 3;  batch_size   rows of a step, drawn by the model's seed
     The test ends early where the smoothed loss is four times its lowest, or no longer finite.
     """
@@ -86,7 +88,10 @@ def lr_range_test(
     X = model.parameters.checked_inputs(X, allow_nonfinite=allow_nonfinite)
     targets = scoring.check_targets(model, loss, y, X, ("X", "y"), allow_nonfinite)
     batch_size = min(batch_size, len(X))
-    trainer = Trainer(model.copy(), loss, get_optimizer(optimizer), batch_size, backend=backend)
+    optimizer = get_optimizer(optimizer)
+    if isinstance(optimizer, LBFGS):
+        raise ValueError(f"lr_range_test(optimizer={optimizer}): it chooses its own steps")
+    trainer = Trainer(model.copy(), loss, optimizer, batch_size, backend=backend)
     bound = trainer.bind(X, targets, allow_nonfinite=True)  # it was looked for above
     order = _order(len(X), steps * batch_size, model.seed).reshape(steps, batch_size)
     rates = low * (high / low) ** (np.arange(steps) / (steps - 1))

@@ -1,82 +1,51 @@
 """Data bound to a trainer whose optimizer searches (fastnn.optimizers.search): a step is made in Python, of losses, or
 of losses and gradients, that native code computes."""
 
-import threading
 import weakref
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import randomness
 from .bound import Bound, NonFiniteLoss
+from .custom_loss import CustomBound
+from .iterations import Iterations
 from .optimizers.search import LBFGS, Search
 from .plan.program import Program
 from .steps import Steps
 
+if TYPE_CHECKING:
+    from .trainer import Trainer
+
 Array = np.ndarray[Any, Any]
 
 
-class SearchBound(Bound):
-    """One data set, bound to a trainer with an optimizer that searches."""
+class _Searching:
+    """What makes steps, whatever the loss is."""
 
-    def _run(self, program: Program, steps: Steps, training: bool = True, rates: Array | None = None) -> Array:
-        if not training:
-            return super()._run(program, steps, training=False)
-        trainer, losses = self._trainer, np.empty(len(steps.starts) // steps.passes)
-        for index in range(len(losses)):
-            rate = trainer.lr if rates is None else float(rates[index])
-            losses[index] = self._step(program, steps, index, rate)
-            if not np.isfinite(losses[index]):
-                raise NonFiniteLoss(index, losses[: index + 1].copy())
-            trainer.step_count += 1
-        return losses
+    _trainer: "Trainer"
+    _X: Array
+    _taken: Array | None
 
-    def _step_by_step(self, program: Program, steps: Steps) -> Iterator[float]:
-        for index in range(len(steps.starts)):
-            loss = self._step(program, steps, index, self._trainer.lr)
-            if not np.isfinite(loss):
-                raise NonFiniteLoss(index, np.full(index + 1, loss))
-            self._trainer.step_count += 1
-            yield loss
+    def check(self) -> None:
+        """Refuses what the optimizer cannot work on."""
+        optimizer, nodes = self._trainer.optimizer, self._trainer.model.parameters.nodes
+        if isinstance(optimizer, LBFGS) and any(node.layer.random for node in nodes):
+            raise ValueError(f"{optimizer}: needs the same loss again at the same weights, which Dropout has not")
 
-    def _step(self, program: Program, steps: Steps, index: int, rate: float) -> float:
-        """Makes one step and returns its loss."""
-        trainer: Any = self._trainer
-        trainer.abandon_step()
-        optimizer, parameters = trainer.optimizer, trainer.model.parameters
-        if isinstance(optimizer, LBFGS):
-            rows = len(self._full)
-            if steps.passes == 1 and steps.rows[0] != rows:
-                raise ValueError(f"{optimizer}: takes all rows in each step; batch_size must be at least {rows}")
-            return self._iterations.next()
-        if steps.batch is None:
-            program.gathered = None  # passes fetch their own rows into the first batch
-        own = slice(index * steps.passes, (index + 1) * steps.passes)
-        calls = steps.calls[own].copy()
-        calls[:, 1] = program.calls("loss", "loss")[1]
-        if steps.passes > 1:
-            calls[-1] = 0  # that of the update
-        whole = steps.calls.copy()
-        whole[own] = calls
-        only_losses, losses = steps._replace(calls=whole), np.zeros(len(steps.starts))
-        numbers = np.full(own.stop - own.start, trainer.step_count)
-        keys = trainer.dropout_keys(numbers, np.arange(own.stop - own.start))
-
-        def value(theta: Array) -> float:
-            parameters.unflatten(theta)
-            passes = self._passes(program, only_losses, own, losses, training=False)
-            passes.given |= keys
-            program.runner.run(passes)
-            return float(losses[own].sum()) + trainer.penalties(program)
-
+    def _moved(self, value: Callable[[Array], float], rate: float) -> float:
+        """Makes a step of an optimizer without gradients: the loss before it."""
+        parameters = self._trainer.model.parameters
+        optimizer: Search = self._trainer.optimizer  # type: ignore[assignment]
         theta = parameters.flatten(parameters.arena).astype(np.float64)
         loss = value(theta)
         state = parameters.state.copy()  # running statistics move by the batch at theta alone
         try:
-            generator = self._directions.at(trainer.step_count)
-            theta = optimizer.move(value, theta, rate, generator, self._along) if np.isfinite(loss) else theta
+            if np.isfinite(loss):
+                generator = self._directions.at(self._trainer.step_count)
+                theta = optimizer.move(value, theta, rate, generator, self._along)
         finally:
             parameters.unflatten(theta)
             parameters.state[...] = state
@@ -112,13 +81,47 @@ class SearchBound(Bound):
 
     # L-BFGS.
 
+    def differentiate(self) -> float:
+        """As `Bound.differentiate`."""
+        raise NotImplementedError
+
     @cached_property
-    def _iterations(self) -> "_Iterations":
+    def _iterations(self) -> Iterations:
         parameters = self._trainer.model.parameters
         optimizer: LBFGS = self._trainer.optimizer  # type: ignore[assignment]
-        found = _Iterations(self, parameters.flatten(parameters.arena).astype(np.float64), optimizer)
+        found = Iterations(self, parameters.flatten(parameters.arena).astype(np.float64), optimizer)
         weakref.finalize(self, found.stop)
         return found
+
+    def _iterated(self, rows: Array | None, given_rates: bool) -> float:
+        """Makes an iteration on all rows: the loss after it.
+
+        rows   those of the step; None: all
+        """
+        optimizer, parameters = self._trainer.optimizer, self._trainer.model.parameters
+        count = len(self._X) if self._taken is None else len(self._taken)
+        if rows is not None and (len(rows) != count or len(np.unique(rows)) != count):
+            raise ValueError(f"{optimizer}: takes all rows in each step, once; batch_size must be at least {count}")
+        if given_rates:
+            raise ValueError(f"{optimizer}: chooses its own steps, and takes no rates")
+        now = parameters.flatten(parameters.arena)
+        changed = not np.array_equal(now, self._iterations.theta.astype(now.dtype))  # by somebody else
+        if changed or (self._iterations.begun and self._trainer.step_count == 0):
+            self._begin_again()
+        iterations = self._iterations
+        try:
+            return iterations.next()
+        except BaseException:
+            self._begin_again()
+            raise
+        finally:
+            parameters.unflatten(iterations.theta)
+            if parameters.state.size:
+                self.differentiate()  # running statistics move once a step
+
+    def _begin_again(self) -> None:
+        self._iterations.stop()
+        del self._iterations
 
     def value_and_grad(self, theta: Array) -> tuple[float, Array]:
         """The loss of all rows at these parameters, and its gradient; running statistics are left alone."""
@@ -130,86 +133,91 @@ class SearchBound(Bound):
         parameters.state[...] = state
         return value, parameters.flatten(trainer._arenas["gradients"]).astype(np.float64)
 
-    def put(self, theta: Array) -> None:
-        """Makes these the model's parameters."""
-        self._trainer.model.parameters.unflatten(theta)
+
+class SearchBound(_Searching, Bound):
+    """One data set, bound to a trainer with an optimizer that searches."""
+
+    def differentiate(self) -> float:
+        """As `Bound.differentiate`."""
+        return Bound.differentiate(self)
+
+    def _run(self, program: Program, steps: Steps, training: bool = True, rates: Array | None = None) -> Array:
+        if not training:
+            return super()._run(program, steps, training=False)
+        trainer, losses = self._trainer, np.empty(len(steps.starts) // steps.passes)
+        for index in range(len(losses)):
+            losses[index] = self._step(program, steps, index, None if rates is None else float(rates[index]))
+            if not np.isfinite(losses[index]):
+                raise NonFiniteLoss(index, losses[: index + 1].copy())
+            trainer.step_count += 1
+        return losses
+
+    def _step_by_step(self, program: Program, steps: Steps) -> Iterator[float]:
+        for index in range(len(steps.starts)):
+            loss = self._step(program, steps, index, None)
+            if not np.isfinite(loss):
+                raise NonFiniteLoss(index, np.full(index + 1, loss))
+            self._trainer.step_count += 1
+            yield loss
+
+    def _step(self, program: Program, steps: Steps, index: int, rate: float | None) -> float:
+        """Makes one step and returns its loss."""
+        trainer: Any = self._trainer
+        trainer.abandon_step()
+        if isinstance(trainer.optimizer, LBFGS):
+            start = steps.starts[index * steps.passes]
+            whole = steps.passes > 1 or steps.batch is not None
+            rows = None if whole else steps.order[start : start + steps.rows[index]]
+            return self._iterated(rows, rate is not None)
+        if steps.batch is None:
+            program.gathered = None  # passes fetch their own rows into the first batch
+        own = slice(index * steps.passes, (index + 1) * steps.passes)
+        calls = steps.calls[own].copy()
+        calls[:, 1] = program.calls("loss", "loss")[1]
+        if steps.passes > 1:
+            calls[-1] = 0  # that of the update
+        whole_calls = steps.calls.copy()
+        whole_calls[own] = calls
+        only_losses, losses = steps._replace(calls=whole_calls), np.zeros(len(steps.starts))
+        numbers = np.full(own.stop - own.start, trainer.step_count)
+        keys = trainer.dropout_keys(numbers, np.arange(own.stop - own.start))
+
+        def value(theta: Array) -> float:
+            trainer.model.parameters.unflatten(theta)
+            passes = self._passes(program, only_losses, own, losses, training=False)
+            passes.given |= keys
+            program.runner.run(passes)
+            return float(losses[own].sum()) + trainer.penalties(program)
+
+        return self._moved(value, trainer.lr if rate is None else rate)
 
 
-class _Iterations:
-    """The iterations of SciPy's L-BFGS one by one.
+class CustomSearchBound(_Searching, CustomBound):
+    """The same where the loss is a Python function; of its pair only the value is used, but by L-BFGS."""
 
-    SciPy calls what it is given, and comes back when it is done; so it runs in a thread of its own, which waits after
-    each iteration until the next one is asked for. Only one of the two threads is at work at any time. It knows the
-    data by a weak reference, so that it ends with them.
-    """
+    def differentiate(self) -> float:
+        """As `CustomBound.differentiate`."""
+        return CustomBound.differentiate(self)
 
-    def __init__(self, bound: SearchBound, theta: Array, optimizer: LBFGS) -> None:
-        self._bound, self._theta, self._optimizer = weakref.ref(bound), theta, optimizer
-        self._ask, self._answer = threading.Semaphore(0), threading.Semaphore(0)
-        self._stopped = self._done = False
-        self._loss = np.nan
-        self._error: BaseException | None = None
-        self._thread: threading.Thread | None = None
+    def _train(self, batches: list[Array], rates: Any) -> Array:
+        if rates is not None and isinstance(self._trainer.optimizer, LBFGS):
+            raise ValueError(f"{self._trainer.optimizer}: chooses its own steps, and takes no rates")
+        return super()._train(batches, rates)
 
-    def next(self) -> float:
-        """Makes an iteration, and the model's parameters those that it found; the loss there."""
-        if not self._done:
-            if self._thread is None:
-                _minimize()
-                self._thread = threading.Thread(target=self._work, name="fastnn-lbfgs", daemon=True)
-                self._thread.start()
-            self._ask.release()
-            self._answer.acquire()
-        bound = self._bound()
-        assert bound is not None
-        if self._error is not None:
-            raise self._error
-        bound.put(self._theta)
-        return float(self._loss)
+    def _step(self, rows: Array) -> float:
+        trainer: Any = self._trainer
+        trainer.abandon_step()
+        step = trainer.step_count
+        if isinstance(trainer.optimizer, LBFGS):
+            loss = self._iterated(rows, given_rates=False)
+        else:
 
-    def stop(self) -> None:
-        """Ends the thread."""
-        self._stopped = True
-        self._ask.release()
+            def value(theta: Array) -> float:
+                trainer.model.parameters.unflatten(theta)
+                outputs = trainer.forward_rows(self._X, rows, step)
+                return self._function.value(outputs, self._y[rows]) + trainer.penalties(trainer._parts(len(rows)))
 
-    def _work(self) -> None:
-        self._ask.acquire()
-        optimizer = self._optimizer
-        options = {"maxcor": optimizer.memory, "gtol": optimizer.gtol, "ftol": optimizer.ftol, "maxiter": 2**31 - 1}
-        options["maxfun"] = 2**31 - 1
-        try:
-            if not self._stopped:
-                _minimize()(
-                    self._evaluate, self._theta, jac=True, method="L-BFGS-B", callback=self._after, options=options
-                )
-        except BaseException as error:  # raised where the next iteration is asked for
-            self._error = error
-        if not np.isfinite(self._loss) and self._error is None and not self._stopped:
-            self._loss = self._evaluate(self._theta)[0]  # it had converged before its first iteration
-        self._done = True
-        self._answer.release()
-
-    def _evaluate(self, theta: Array) -> tuple[float, Array]:
-        bound = self._bound()
-        if bound is None:
-            raise StopIteration
-        return bound.value_and_grad(theta)
-
-    def _after(self, intermediate_result: Any) -> None:
-        """After an iteration: hands over, and waits."""
-        self._theta, self._loss = intermediate_result.x.copy(), float(intermediate_result.fun)
-        self._answer.release()
-        self._ask.acquire()
-        if self._stopped:
-            raise StopIteration
-
-
-def _minimize() -> Callable[..., Any]:
-    """SciPy's minimize, or the error that says how to get it."""
-    try:
-        from scipy.optimize import minimize
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] != "scipy":
-            raise
-        raise ModuleNotFoundError("LBFGS takes SciPy: pip install 'fastnn[scipy]'", name="scipy") from None
-    return minimize  # type: ignore[no-any-return]
+            loss = self._moved(value, trainer.lr)
+        if np.isfinite(loss):
+            trainer.step_count = step + 1
+        return loss

@@ -27,7 +27,7 @@ from .plan.prepared import Progress
 from .plan.program import Program
 from .plan.runner import Column, Passes, PerPass
 from .randomness import step_keys
-from .search import SearchBound
+from .search import CustomSearchBound, SearchBound
 
 __all__ = ["Bound", "Model", "NonFiniteLoss", "Trainer"]
 
@@ -92,6 +92,7 @@ class Trainer:
         self.progress = Progress(self.optimizer.lr)
         self._programs: dict[tuple[Loss | None, bool, int, int, int], Program] = {}
         self._penalties = np.zeros(1)  # of the last backward()
+        self.loss_checked = False  # whether a loss of one's own has been compared with differences
         self._forward: _Forward | None = None  # what backward() may use, once
         self._differentiated: Program | None = None  # whose gradients step() may use, once
         parameters = model.parameters
@@ -227,12 +228,12 @@ class Trainer:
         taken   int64 row numbers: those that a full batch takes; None: all
         """
         assert self.loss is not None
+        searches = isinstance(self.optimizer, Search)
         if isinstance(self.loss, CustomLoss):
-            if isinstance(self.optimizer, Search):
-                raise ValueError(f"{self.optimizer}: searches with losses of the library, not with one of your own")
-            return CustomBound(self, self.loss, X, targets, taken)
-        kind = SearchBound if isinstance(self.optimizer, Search) else Bound
-        return kind(self, self.loss, X, targets, weights, taken)
+            own = CustomSearchBound if searches else CustomBound
+            return _checked(own(self, self.loss, X, targets, taken))
+        kind = SearchBound if searches else Bound
+        return _checked(kind(self, self.loss, X, targets, weights, taken))
 
     def run(
         self, X: Any, y: Any, order: Any = None, *, steps: int | None = None, sample_weight: Any = None
@@ -408,3 +409,10 @@ def _copied(
     for name, moment in moments.items():
         trainer._arenas[name][...] = moment
     return trainer
+
+
+def _checked(bound: Bound) -> Bound:
+    """Bound data, unless the optimizer cannot work on them."""
+    if isinstance(bound, (SearchBound, CustomSearchBound)):
+        bound.check()
+    return bound

@@ -287,11 +287,6 @@ def test_targets_without_rows_are_refused(y: Any, error: type[Exception], messag
         model().fit(np.zeros((16, 4)), y, loss=squares, progress=False)
 
 
-def test_optimizers_that_search_refuse_a_function() -> None:
-    with pytest.raises(ValueError, match="searches with losses of the library, not with one of your own"):
-        fnn.Trainer(model(), squares, fnn.LBFGS()).bind(*networks.data("mse", 16, 4, 3))
-
-
 def test_what_is_no_function_is_refused() -> None:
     with pytest.raises(TypeError, match=r"CustomLoss\(function='mse'\): function must take"):
         fnn.CustomLoss("mse")  # type: ignore[arg-type]

@@ -124,8 +124,35 @@ def test_groups_of_factors_one_change_nothing_to_speak_of(name: str) -> None:
 
 
 def test_a_group_without_parameters_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match=r"SGD\(groups\): the model has no parameters for Group\(layers=\(7,\)"):
-        fnn.Trainer(network(), "mse", fnn.SGD(groups=fnn.Group(layers=7)))
+    with pytest.raises(ValueError, match=r"SGD\(groups\): the model has no parameters for Group\(layers=\(1,\)"):
+        fnn.Trainer(network(), "mse", fnn.SGD(groups=fnn.Group(layers=1, kinds="weight")))
+
+
+def test_a_layer_or_kind_that_there_is_not_is_named_even_beside_others() -> None:
+    for group, wrong in ((fnn.Group(layers=(0, 99)), "99"), (fnn.Group(kinds=("bias", "gama")), "'gama'")):
+        with pytest.raises(ValueError, match=f"the model has no parameters for {wrong} of Group"):
+            fnn.Trainer(network(), "mse", fnn.SGD(groups=group))
+
+
+def test_an_exemption_from_decay_needs_nothing_to_exempt() -> None:
+    model = fnn.Sequential([fnn.Dense(3, bias=False)], inputs=5)
+    fnn.Trainer(model, "mse", fnn.AdamW(groups=fnn.Group.without_decay())).run(X, Y, steps=1)
+
+
+def test_tables_of_embeddings_are_weights() -> None:
+    model = fnn.Sequential([fnn.Embedding({0: (4, 2)}), fnn.Dense(3)], inputs=1, dtype="float64")
+    before = {entry.name: entry.value.copy() for entry in model.parameters.entries}
+    optimizer = fnn.SGD(lr=0.1, groups=fnn.Group(kinds="weight", lr=0.0))
+    fnn.Trainer(model, "mse", optimizer).run(np.arange(40)[:, None] % 4, Y, steps=2)
+    moved = {entry.kind for entry in model.parameters.entries if not np.array_equal(entry.value, before[entry.name])}
+    assert moved == {"bias"}
+
+
+def test_weight_decay_is_decoupled_in_keras_forms() -> None:
+    for optimizer in (fnn.SGD.keras(weight_decay=0.1), fnn.Adam.keras(), fnn.RMSProp.keras(), fnn.AdaGrad.keras()):
+        assert optimizer.decoupled
+    assert fnn.AdamW.keras() == fnn.AdamW(1e-3, (0.9, 0.999), 1e-7, eps_hat=True, weight_decay=0.004)
+    assert isinstance(fnn.AdamW.keras(), fnn.AdamW)
 
 
 # Clipped gradients.

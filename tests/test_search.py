@@ -1,6 +1,7 @@
 """Optimizers without gradients, and L-BFGS: by their formulas, by SciPy called directly, and in fit."""
 
 import gc
+import signal
 import threading
 from typing import Any
 
@@ -209,7 +210,7 @@ def test_a_search_moves_running_statistics_once_a_step_and_keeps_dropout_in_step
 
 
 def test_mistakes_are_named() -> None:
-    with pytest.raises(ValueError, match=r"LBFGS.*takes all rows in each step; batch_size must be at least 60"):
+    with pytest.raises(ValueError, match=r"LBFGS.*takes all rows in each step, once; batch_size must be at least 60"):
         fnn.Trainer(network(), "mse", fnn.LBFGS(), batch_size=20).run(X, Y, np.arange(60))
     no_bias = fnn.Sequential([fnn.Dense(6, bias=False), fnn.Dense(2)], inputs=4)
     with pytest.raises(ValueError, match="the first layer must be Dense with a bias"):
@@ -234,3 +235,103 @@ def test_lbfgs_in_fit_takes_all_rows_by_itself_and_no_schedule() -> None:
     assert np.array_equal(flat(models[0]), flat(models[1]))
     with pytest.raises(ValueError, match="LBFGS chooses its own steps"):
         models[0].fit(X, Y, loss="mse", optimizer="lbfgs", schedule=fnn.Cosine(3), progress=False)
+
+
+def test_lbfgs_moves_running_statistics_along() -> None:
+    layers = [fnn.Dense(9, "relu"), fnn.BatchNorm(), fnn.Dense(2)]
+    model = fnn.Sequential(layers, inputs=4, dtype="float64", seed=1)
+    history = model.fit(X, Y, loss="mse", optimizer="lbfgs", epochs=80, validation_data=(X, Y), progress=False)
+    assert history["val_loss"][-1] == pytest.approx(history["loss"][-1], rel=0.1)
+
+
+def test_ctrl_c_in_an_iteration_leaves_the_weights_of_the_last_one_and_nobody_at_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from fastnn.search import SearchBound
+
+    theta, losses = scipys(3)
+    model = network()
+    bound = fnn.Trainer(model, "mse", fnn.LBFGS(), batch_size=60).bind(X, Y)
+    assert bound.run_full(3).tolist() == losses
+    right, main = SearchBound.value_and_grad, threading.main_thread().ident
+    assert main is not None
+
+    def interrupted(self: Any, theta: Array) -> Any:
+        monkeypatch.setattr(SearchBound, "value_and_grad", right)
+        signal.pthread_kill(main, signal.SIGINT)  # the main thread waits for this one
+        return right(self, theta)
+
+    monkeypatch.setattr(SearchBound, "value_and_grad", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        bound.run_full(1)
+    assert not any(thread.name == "fastnn-lbfgs" and thread.is_alive() for thread in threading.enumerate())
+    assert any(np.array_equal(flat(model), found) for found in (theta, scipys(4)[0]))  # not one that was only tried
+    assert bound.run_full(1)[0] < losses[-1]
+
+
+def test_lbfgs_begins_again_from_weights_that_were_changed() -> None:
+    trainer = fnn.Trainer(network(), "mse", fnn.LBFGS(), batch_size=60)
+    bound = trainer.bind(X, Y)
+    bound.run_full(5)
+    trainer.model.parameters.unflatten(flat(network()))
+    assert bound.run_full(3).tolist() == scipys(3)[1]
+    trainer.reset()
+    trainer.model.parameters.unflatten(flat(network()))
+    assert bound.run_full(2).tolist() == scipys(2)[1]
+
+
+def squared(outputs: Array, targets: Array) -> tuple[float, Array]:
+    difference = outputs - targets
+    return float(np.mean(difference**2)), 2 * difference / difference.size
+
+
+@pytest.mark.parametrize("optimizer", [fnn.ARS(noise=0.1), fnn.ARS(version=2), fnn.TwoPoint(), fnn.LBFGS()], ids=str)
+def test_a_search_with_a_loss_of_ones_own_takes_the_steps_of_the_librarys(optimizer: Any) -> None:
+    results = []
+    for loss in ("mse", squared):
+        model = network()
+        model.fit(X, Y, loss=loss, optimizer=optimizer, epochs=3, batch_size=20, progress=False, shuffle=False)
+        results.append(flat(model))
+    np.testing.assert_allclose(results[0], results[1], rtol=1e-8, atol=1e-10)
+
+
+def test_ars_needs_no_gradient_of_a_loss_of_ones_own() -> None:
+    def wrong_answers(outputs: Array, labels: Array) -> tuple[float, None]:
+        return float(np.mean(outputs.argmax(axis=1) != labels)), None
+
+    generator = np.random.default_rng(4)
+    data = generator.standard_normal((200, 3))
+    labels = (data @ [1.0, -1.0, 0.5] > 0).astype(int)
+    model = fnn.Sequential([fnn.Dense(2)], inputs=3, seed=1)
+    optimizer = fnn.ARS(lr=0.3, noise=0.3)
+    history = model.fit(
+        data, labels, loss=wrong_answers, optimizer=optimizer, epochs=30, batch_size=200, progress=False
+    )  # fmt: skip
+    assert history["loss"][-1] < 0.1 < history["loss"][0]
+
+
+def test_ars_leaves_out_losses_that_are_not_finite_and_diverges_where_none_is_left() -> None:
+    optimizer = fnn.ARS(lr=1.0, directions=8, noise=1.0)
+    drawn = directions(0)
+
+    def value(theta: Array) -> float:
+        return float(theta @ theta) if theta[0] > -1 else np.inf
+
+    moved = optimizer.move(value, np.full(3, 2.0), 1.0, drawn, lambda d: d)
+    assert np.isfinite(moved).all()
+    assert not np.array_equal(moved, np.full(3, 2.0))
+    with pytest.raises(fnn.NonFiniteLoss):
+        network().fit(1e200 * X, Y, loss="mse", optimizer=fnn.ARS(noise=1e200), epochs=3, batch_size=60, progress=False)
+
+
+def test_lbfgs_refuses_what_it_cannot_do() -> None:
+    dropout = fnn.Sequential([fnn.Dense(3), fnn.Dropout(0.5), fnn.Dense(2)], inputs=4)
+    with pytest.raises(ValueError, match="which Dropout has not"):
+        fnn.Trainer(dropout, "mse", fnn.LBFGS(), batch_size=60).bind(X, Y)
+    bound = fnn.Trainer(network(), "mse", fnn.LBFGS(), batch_size=60).bind(X, Y)
+    with pytest.raises(ValueError, match="takes all rows in each step, once"):
+        bound.run(np.zeros((1, 60), np.int64))
+    with pytest.raises(ValueError, match="takes no rates"):
+        bound.run(np.arange(60)[None], [0.1])
+    with pytest.raises(ValueError, match="chooses its own steps"):
+        fnn.lr_range_test(network(), X, Y, loss="mse", optimizer="lbfgs")

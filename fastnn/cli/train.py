@@ -159,7 +159,7 @@ def _optimizer(options: argparse.Namespace) -> Any:
     optimizer: Any = get_optimizer(options.optimizer)
     changes = {name: value for name in ("lr", "momentum") if (value := getattr(options, name)) is not None}
     for name in changes:
-        if not hasattr(optimizer, name):
+        if name not in optimizer.__dataclass_fields__:
             raise CommandError(f"--{name}: the optimizer {options.optimizer!r} has none")
     return replace(optimizer, **changes)
 

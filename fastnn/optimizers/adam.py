@@ -55,8 +55,8 @@ class Adam(_Adaptive):
         cls, learning_rate: float = 0.001, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-7,
         **options: Any,
     ) -> "Adam":  # fmt: skip
-        """Keras's Adam (or AdamW), by its names and defaults: eps before the bias correction."""
-        return cls(learning_rate, (beta_1, beta_2), epsilon, True, True, **options)
+        """Keras's Adam, by its names and defaults: eps before the bias correction."""
+        return cls(learning_rate, (beta_1, beta_2), epsilon, True, True, **{"decoupled": True, **options})
 
     @property
     def operation(self) -> str:
@@ -80,6 +80,15 @@ class AdamW(Adam):
 
     weight_decay: float = field(default=1e-2, kw_only=True)
     decoupled: bool = field(default=True, kw_only=True)
+
+    @classmethod
+    def keras(
+        cls, learning_rate: float = 0.001, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-7,
+        **options: Any,
+    ) -> "AdamW":  # fmt: skip
+        """Keras's AdamW, by its names and defaults: weight decay 0.004."""
+        options = {"weight_decay": 0.004, **options}
+        return cls(learning_rate, (beta_1, beta_2), epsilon, True, True, **options)
 
 
 @description

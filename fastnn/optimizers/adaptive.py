@@ -39,7 +39,7 @@ class AdaGrad(Optimizer):
         cls, learning_rate: float = 0.001, initial_accumulator_value: float = 0.1, epsilon: float = 1e-7, **options: Any
     ) -> "AdaGrad":
         """Keras's Adagrad, by its names and defaults."""
-        return cls(learning_rate, epsilon, 0.0, initial_accumulator_value, True, **options)
+        return cls(learning_rate, epsilon, 0.0, initial_accumulator_value, True, **{"decoupled": True, **options})
 
     @property
     def operation(self) -> str:
@@ -74,7 +74,7 @@ class Adadelta(Optimizer):
         cls, learning_rate: float = 0.001, rho: float = 0.95, epsilon: float = 1e-7, **options: Any
     ) -> "Adadelta":
         """Keras's Adadelta, by its names and defaults."""
-        return cls(learning_rate, rho, epsilon, **options)
+        return cls(learning_rate, rho, epsilon, **{"decoupled": True, **options})
 
     @property
     def operation(self) -> str:
@@ -114,7 +114,7 @@ class RMSProp(Optimizer):
         centered: bool = False, **options: Any,
     ) -> "RMSProp":  # fmt: skip
         """Keras's RMSprop, by its names and defaults; with momentum the same steps as long as the rate is constant."""
-        return cls(learning_rate, rho, epsilon, momentum, centered, True, **options)
+        return cls(learning_rate, rho, epsilon, momentum, centered, True, **{"decoupled": True, **options})
 
     @property
     def operation(self) -> str:

@@ -37,7 +37,8 @@ class Optimizer:
     ema_decay         None, or the decay, in [0, 1), of an exponential moving average of the weights, made after each
                       step: average = ema_decay * average + (1 - ema_decay) * w, beginning with the weights after the
                       first step. `fit` scores, hands to callbacks and leaves the averaged weights in the model;
-                      `Trainer.swap_average` exchanges the two
+                      `Trainer.swap_average` exchanges the two. Running statistics of BatchNorm are not averaged (as
+                      PyTorch's default, `use_buffers=False`)
     """
 
     weight_decay: float = field(default=0.0, kw_only=True)

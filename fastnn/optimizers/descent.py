@@ -45,8 +45,9 @@ class SGD(Optimizer):
 
     @classmethod
     def keras(cls, learning_rate: float = 0.01, momentum: float = 0.0, nesterov: bool = False, **options: Any) -> "SGD":
-        """Keras's SGD, by its names and defaults: momentum in the form "velocity"."""
-        return cls(learning_rate, momentum, nesterov, "velocity", **options)
+        """Keras's SGD, by its names and defaults: momentum in the form "velocity". Weight decay is decoupled,
+        as in all of Keras."""
+        return cls(learning_rate, momentum, nesterov, "velocity", **{"decoupled": True, **options})
 
     @property
     def operation(self) -> str:

@@ -21,11 +21,11 @@ class Group:
     """Factors for the parameters of some layers, or of some kinds; where several groups have a parameter, all apply.
 
     layers        indices in the model's list, -1 for the last; that of a block stands for all in it. None: all
-    kinds         "weight", "bias", "gamma", "beta" ...; None: all
+    kinds         "weight" (tables of an Embedding too), "bias", "gamma", "beta" ...; None: all
     lr            factor of the learning rate, 0 or more; 0 freezes
     weight_decay  factor of the weight decay, 0 or more
-    by_fan_in     divides the rate by sqrt(fan_in), that of the layer's weight (Plaut and Hinton 1987; Collobert et al.
-                  2011)
+    by_fan_in     divides the rate by sqrt(fan_in), that of the layer's weight; parameters of layers without one, and
+                  tables, keep theirs (Collobert's form; Plaut and Hinton 1987 divide by fan_in itself)
 
     Factors rather than rates, so that one schedule moves all of them; PyTorch's groups have a rate of their own each.
     """
@@ -59,7 +59,10 @@ class Group:
         """Whether a parameter of a model of so many layers belongs to it."""
         own: Any = self.layers
         there = own is None or entry.place in {number % layers for number in own if -layers <= number < layers}
-        return there and (self.kinds is None or entry.kind in self.kinds)
+        # An Embedding has a "weight" for each column: weight0, weight3.
+        return there and (
+            self.kinds is None or entry.kind in self.kinds or entry.kind.rstrip("0123456789") in self.kinds
+        )
 
 
 def checked_groups(owner: str, groups: Any) -> tuple[Group, ...]:
@@ -77,9 +80,7 @@ def factors(owner: str, groups: Sequence[Group], parameters: "Parameters") -> di
         return {}
     layers = parameters.nodes[-1].place + 1
     for group in groups:
-        if not any(group.has(entry, layers) for entry in parameters.entries):
-            known = ", ".join(f"{entry.place}: {entry.kind}" for entry in parameters.entries)
-            raise ValueError(f"{owner}(groups): the model has no parameters for {group}; it has {known}")
+        _check(owner, group, parameters, layers)
     fan_in = {entry.layer: entry.shape[0] for entry in parameters.entries if entry.kind == "weight"}
     rates, decays = (aligned_zeros(len(parameters.arena)) for _ in range(2))
     for rate, decay in zip(parameters.views(rates), parameters.views(decays), strict=True):
@@ -88,3 +89,17 @@ def factors(owner: str, groups: Sequence[Group], parameters: "Parameters") -> di
         rate.value[...] = math.prod(group.lr for group in own) / math.prod(fans)
         decay.value[...] = math.prod(group.weight_decay for group in own)
     return {"rates": rates, "decays": decays}
+
+
+def _check(owner: str, group: Group, parameters: "Parameters", layers: int) -> None:
+    """Refuses a group that names a layer or a kind that there is not, or has no parameters, unless it only exempts from
+    decay: then there is nothing to exempt."""
+    names: Any = group.layers or (), group.kinds or ()
+    kinds = {"weight", "bias", "gamma", "beta", *(entry.kind for entry in parameters.entries)}
+    wrong = [number for number in names[0] if not -layers <= number < layers]
+    wrong += [kind for kind in names[1] if kind not in kinds]
+    nothing = not any(group.has(entry, layers) for entry in parameters.entries)
+    if wrong or (nothing and (group.lr != 1 or group.weight_decay != 0)):
+        what = f"{wrong[0]!r} of {group}" if wrong else group
+        known = ", ".join(f"{entry.place}: {entry.kind}" for entry in parameters.entries)
+        raise ValueError(f"{owner}(groups): the model has no parameters for {what}; it has {known}")

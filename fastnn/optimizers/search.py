@@ -19,7 +19,8 @@ Distribution = Literal["normal", "rademacher"]
 
 @description
 class Search(Optimizer):
-    """Base of them. They are run by `fit`, `Trainer.run` and bound data, with any loss but one of the user's own.
+    """Base of them. They are run by `fit`, `Trainer.run` and bound data, with any loss; of a function of one's own, ARS
+    and TwoPoint use the value alone.
 
     They take none of the options of other optimizers: weight decay, clipping, groups, averages.
     """
@@ -99,9 +100,12 @@ class ARS(Search):
     ) -> Array:  # fmt: skip
         drawn = [along(generator.standard_normal(len(theta))) for _ in range(self.directions)]
         found = np.array([[value(theta + self.noise * d), value(theta - self.noise * d)] for d in drawn])
-        best = np.argsort(found.min(axis=1), kind="stable")[: self.top or self.directions]
+        finite = np.flatnonzero(np.isfinite(found).all(axis=1))
+        if not len(finite):  # which the loss of the next step shows
+            return np.full_like(theta, np.nan)
+        best = finite[np.argsort(found[finite].min(axis=1), kind="stable")][: self.top or self.directions]
         deviation = found[best].std()
-        if not deviation > 0:  # a plain, or losses that are not finite: nowhere to go
+        if deviation == 0:  # a plain: nowhere to go
             return theta
         ahead, behind = found[best].T
         return theta + lr / (len(best) * deviation) * sum(
@@ -157,7 +161,9 @@ class LBFGS(Search):
     gtol       it has converged where no number of the gradient is larger
     ftol       or where the loss falls by less than this share of it
 
-    The loss of a step is that of all rows after it. Once it has converged further steps change nothing. It takes SciPy
+    The loss of a step is that of all rows after it. Once it has converged further steps change nothing. SciPy's memory
+    lives as long as the data are bound: each `run` of a Trainer begins anew, and so does a copy, or a step after the
+    weights were changed. Dropout is refused. It takes SciPy
     (the extra `scipy`). PyTorch's LBFGS differs: up to 20 iterations a step, without a line search by default.
     """
 
