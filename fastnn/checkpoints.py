@@ -76,6 +76,7 @@ class Checkpoint(Callback):
             raise ValueError(
                 f"Checkpoint: a training by {context.trainer.optimizer} cannot be resumed, see Trainer.state"
             )
+        context.model.description()  # a TypeError where a layer has an activation of one's own, which no file holds
         self._written = self.clock()
 
     def on_progress(self, context: Context) -> None:

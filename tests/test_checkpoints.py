@@ -593,3 +593,20 @@ def test_the_state_of_another_optimizer_or_model_is_refused():
         fnn.Trainer(a_model(dtype="float64"), "mse", "adam").restore(state)
     with pytest.raises(ValueError, match=r"arrays .*: expected layers.0.bias, layers.0.weight, layers.2"):
         fnn.Trainer(a_model(CLASSES), "mse", "adam").restore(state)
+
+
+def test_a_model_that_no_file_holds_is_refused_before_it_is_trained(tmp_path):
+    own = fnn.Activation(forward=abs_of, backward=sign_of)
+    model = fnn.Sequential([fnn.Dense(2, own)], inputs=5)
+    before = model.get_weights()
+    with pytest.raises(TypeError, match="an activation of your own is code"):
+        model.fit(X, T, loss="mse", callbacks=[fnn.Checkpoint(tmp_path / "run.ckpt", epochs=20)], progress=False)
+    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
+
+
+def abs_of(x):
+    return x if x > 0 else -x
+
+
+def sign_of(x):
+    return 1.0 if x > 0 else -1.0
