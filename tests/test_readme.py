@@ -48,7 +48,7 @@ def test_set_up_commands_are_two_and_name_extras_that_exist():
     set_up = [line for block in blocks("sh") for line in block.splitlines() if "venv" in line]
     assert len(set_up) == 2
     assert set_up[0].endswith("-m fastnn train digits")
-    assert set_up[1].endswith("-m pytest")
+    assert set_up[1].endswith("-m pytest -n auto")
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     for line in set_up:
         assert re.search(r"'\.\[(\w+)\]'", line)[1] in extras
