@@ -144,7 +144,7 @@ def candidates_of(
 def measure(sets: list[str], entry: Operation, dtype: str, cache: str, budget: float, quick: bool) -> dict[str, Any]:
     """Check and time one row."""
     length = axis_length(entry, dtype, budget)
-    arguments = cases.arguments(entry.name, dict.fromkeys(entry.sizes, length), dtype)
+    arguments = cases.absent(entry.name, cases.arguments(entry.name, dict.fromkeys(entry.sizes, length), dtype))
     row: dict[str, Any] = {"name": entry.name, "dtype": dtype, "cache": cache, "length": length}
     candidates = candidates_of(sets, entry, dtype, arguments)
     judged, most = judgement(entry, arguments, cache)

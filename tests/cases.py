@@ -33,12 +33,12 @@ SCALARS: dict[str, float | int] = {
     "accumulate": 1, "alpha": 0.99, "avg_step": 0.02, "beta1": 0.9, "beta2": 0.999, "c0": 1.0, "c1": 0.0, "c2": -1.0,
     "categories": 5, "centred": 1,
     "decay": 0.99, "delta": 1.0, "derivative": 2, "eps": 1e-5, "eta_minus": 0.5, "eta_plus": 1.2, "first": 0,
-    "floor": 0.0, "gamma": 2.0, "grad_step": 0.01, "grouped": 1, "inner_eps": 0.0, "key": 0x9E3779B9, "l1": 0.01,
+    "floor": 0.0, "gamma": 2.0, "grad_step": 0.01, "grouped": 0, "inner_eps": 0.0, "key": 0x9E3779B9, "l1": 0.01,
     "l2": 0.1, "label_smoothing": 0.0, "log_eps": -13.8, "lr": 0.01, "margin": 1.0, "max_norm": 0.5, "max_step": 2.0,
     "max_val": 1.0, "max_value": 0.7, "min_step": 0.2, "min_val": -1.0, "momentum": 0.9, "negative_slope": 0.01,
     "plain_step": 0.0, "rate_scale": 0.125, "rectified_step": 0.02,
-    "rho": 0.9, "scale": 0.125, "shrink": 0.001, "sqrt_bias_correction2": 0.3, "squared": 0, "step_size": 0.02,
-    "tau": 0.5, "threshold": 0xC0000000, "weight": 1.0, "weight_decay": 0.03, "weighted": 0,
+    "rho": 0.9, "scale": 0.125, "shrink": 0.0, "sqrt_bias_correction2": 0.3, "squared": 0, "step_size": 0.02,
+    "tau": 0.5, "threshold": 0xC0000000, "weight": 1.0, "weight_decay": 0.0, "weighted": 0,
 }  # fmt: skip
 """The usual value of each scalar."""
 
@@ -47,13 +47,13 @@ OTHER_SCALARS: dict[str, tuple[float | int, ...]] = {
     "c1": (1.0,), "c2": (0.7,), "categories": (1, 2**24 - 1), "centred": (0,),
     "decay": (0.0, 0.5), "delta": (0.3,), "derivative": (0, 1, 3), "eps": (1e-8, 0.1),
     "first": (1, 1000, 2**32 - 1), "floor": (-np.inf, -0.5), "gamma": (0.0, 0.7, 5.0), "grad_step": (0.0, 1.0),
-    "grouped": (0,), "inner_eps": (1e-3,), "key": (0, 2**32 - 1), "l1": (0.0,), "l2": (0.0,),
+    "grouped": (1,), "inner_eps": (1e-3,), "key": (0, 2**32 - 1), "l1": (0.0,), "l2": (0.0,),
     "label_smoothing": (0.1, 1.0), "log_eps": (-0.5,), "lr": (1.0,), "margin": (0.3,), "max_norm": (1e6,),
     "max_val": (0.5, 6.0), "max_value": (1e6,), "min_val": (-2.0, 0.0), "momentum": (0.1,),
     "negative_slope": (0.0, 0.3, 1.5), "plain_step": (0.01,), "rate_scale": (1.0,), "rectified_step": (0.0, 1.0),
-    "rho": (0.5,), "scale": (1 / 3,), "shrink": (0.0, 0.5), "sqrt_bias_correction2": (1.0,), "squared": (1,),
+    "rho": (0.5,), "scale": (1 / 3,), "shrink": (0.001, 0.5), "sqrt_bias_correction2": (1.0,), "squared": (1,),
     "step_size": (1.0,), "tau": (0.1, 0.95), "threshold": (1, 0x80000000, 2**32 - 1), "weight": (0.1,),
-    "weight_decay": (0.0, 2.0), "weighted": (1,),
+    "weight_decay": (0.03, 2.0), "weighted": (1,),
 }  # fmt: skip
 """What else it may be, each value in a branch or a magnitude of its own."""
 
@@ -108,6 +108,9 @@ def scalars(name: str, generator: np.random.Generator) -> dict[str, float | int]
 
 UPDATES = [name for name, entry in OPERATIONS.items() if "shrink" in entry.operands]
 """The updates of optimizers."""
+
+ALL_OPTIONS = {"weight_decay": 0.03, "shrink": 0.001, "grouped": 1}
+"""Scalars with which an update decays weights in both ways, and has groups."""
 
 
 def absent(name: str, arguments: dict[str, Any]) -> dict[str, Any]:

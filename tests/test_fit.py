@@ -583,7 +583,7 @@ def nothing(outputs, targets):
         ({"metrics": nothing, "validation_split": 0.2}, TypeError, "metric 'nothing' returned None: expected a number"),
         ({"schedule": "step"}, TypeError, "schedule='step'"),
         ({"callbacks": [3]}, TypeError, "callbacks: 3"),
-        ({"callbacks": [fnn.EarlyStopping(3)]}, ValueError, "there is no validation data"),
+        ({"callbacks": [fnn.EarlyStopping(3)]}, ValueError, "needs validation data"),
     ],
 )
 def test_bad_arguments_are_refused_and_nothing_is_changed(arguments, error, message):

@@ -80,13 +80,13 @@ def test_an_edited_kernel_is_never_served_from_the_cache(tmp_path):
         assert text.count(old) == 1
         file.write_text(text.replace(old, new))
 
-    edit("optimizers.py", "fma(load(grad, i), -lr,", "fma(load(grad, i), -2.0 * lr,")
+    edit("optimizers.py", "fma(g, -rate, w)", "fma(g, -2.0 * rate, w)")
     assert run(UPDATE, cache, package)[0] == ["1.0", "1", "True"]
     # Code that the kernel's file imports, and which a cache by file would miss: g * p - 2 lr, not p - 2 lr g.
     edit("simd.py", "(builder, *values)", "(builder, values[0], values[2], values[1])")
     assert run(UPDATE, cache, package)[0] == ["3.5", "1", "True"]
     edit("simd.py", "(builder, values[0], values[2], values[1])", "(builder, *values)")
-    edit("optimizers.py", "-2.0 * lr", "-lr")
+    edit("optimizers.py", "-2.0 * rate", "-rate")
     assert run(UPDATE, cache, package)[0] == ["1.5", "0", "False"]  # what was there before is found again
 
 

@@ -36,7 +36,8 @@ def in_a_plan(x: Array, eps: float, backend: str) -> Array:
     for name, value in values.items():
         refs[name].view(arenas)[...] = value
     plan = Plan("one update", x.dtype, 1)
-    plan.add(OPERATIONS["adagrad_update"].name, "", {**refs, "lr": HUGE, "eps": eps})
+    others = {"rates": None, "decays": None, "inner_eps": 0.0, "weight_decay": 0.0, "shrink": 0.0, "grouped": 0}
+    plan.add(OPERATIONS["adagrad_update"].name, "", {**refs, "lr": HUGE, "eps": eps, **others})
     Program(plan, arenas, backend).runner.run(Passes(np.array([[0, 1]]), np.array([1])))
     return -refs["param"].view(arenas)
 

@@ -34,7 +34,8 @@ def test_fake(name, candidate, report):
 
 
 def run_pytest(folder: Path, *arguments: str) -> tuple[int, str]:
-    environment = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
+    # A worker of pytest-xdist hands down variables with which pytest-benchmark would measure nothing.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     environment["PYTHONPATH"] = str(ROOT)
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
     result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)

@@ -512,7 +512,8 @@ def only_from_above(grad, max_value):
 @pytest.mark.parametrize(("name", "kernel"), WRONG, ids=[f"{name}-{kernel.__name__}" for name, kernel in WRONG])
 def test_wrong_kernel_is_refused(name: str, kernel: Callable[..., None], dtype: str) -> None:
     entry = OPERATIONS[name]
-    arguments = cases.absent(name, cases.arguments(name, dict.fromkeys(entry.sizes, 33), dtype))
+    options = cases.ALL_OPTIONS if name in cases.UPDATES else {}
+    arguments = cases.absent(name, cases.arguments(name, dict.fromkeys(entry.sizes, 33), dtype) | options)
     if kernel is one_minus_beta_rounded_twice:
         arguments = cases.first_step(name, arguments)  # later steps hide it
     check = functools.partial(judge.check, entry, arguments, layouts=dict.fromkeys(arguments, "rows apart"))

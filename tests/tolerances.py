@@ -135,8 +135,9 @@ def _mish(o: Outcome) -> dict[str, Array]:
 
 @bound_of("gelu_forward", "gelu_forward_with_slope")
 def _gelu(o: Outcome) -> dict[str, Array]:
-    """The judge's own error function, that of Python, is off by up to 3 ulp of float64."""
-    return {"y": (DEFAULT + 3 * (o.dtype == np.float64)) * o.ulp(o.after["y"]), "slope": _slope(o)}
+    """The judge's own error function, that of Python, is off by up to 3 ulp of float64; without FMA the polynomial has
+    one more rounding. tests/test_special.py is stricter."""
+    return {"y": (DEFAULT + 1 + 3 * (o.dtype == np.float64)) * o.ulp(o.after["y"]), "slope": _slope(o)}
 
 
 # Softmax: sums over F features; the difference from the largest is rounded, which its exponential magnifies.
