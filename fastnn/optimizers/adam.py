@@ -95,8 +95,7 @@ class AdamW(Adam):
 class NAdam(_Adaptive):
     """Adam with Nesterov's momentum, Dozat 2016; PyTorch's defaults.
 
-    momentum_decay  the momentum of step t is beta1 (1 - 0.96**(t momentum_decay) / 2); optax's nadam and Keras's Nadam
-                    have 0.004 as well, optax without the schedule
+    momentum_decay  the momentum of step t is beta1 (1 - 0.96**(t momentum_decay) / 2)
     """
 
     lr: float = 2e-3
@@ -105,6 +104,14 @@ class NAdam(_Adaptive):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check(momentum_decay={"minimum": 0.0})
+
+    @classmethod
+    def keras(
+        cls, learning_rate: float = 0.001, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-7,
+        **options: Any,
+    ) -> "NAdam":  # fmt: skip
+        """Keras's Nadam, by its names and defaults: its momentum grows by 0.96**t."""
+        return cls(learning_rate, (beta_1, beta_2), epsilon, 1.0, **{"decoupled": True, **options})
 
     @property
     def operation(self) -> str:

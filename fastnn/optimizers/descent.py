@@ -78,6 +78,13 @@ class Lion(Optimizer):
         super().__post_init__()
         object.__setattr__(self, "betas", checks.pair("Lion", "betas", self.betas, minimum=0.0, below=1.0))
 
+    @classmethod
+    def keras(
+        cls, learning_rate: float = 0.001, beta_1: float = 0.9, beta_2: float = 0.99, **options: Any
+    ) -> "Lion":  # fmt: skip
+        """Keras's Lion, by its names and defaults."""
+        return cls(learning_rate, (beta_1, beta_2), **options)
+
     @property
     def operation(self) -> str:
         return "lion_update"
