@@ -182,6 +182,10 @@ class Batches:
         found = [self._converted(batch) for batch in batches]
         if len(found) == 1:
             return found[0]
+        for batch, ready in zip(batches, found, strict=True):
+            if ready.y.shape[1:] != found[0].y.shape[1:]:
+                first = f"{(len(batch.X), *found[0].y.shape[1:])} as in {batches[0].name}"
+                raise ValueError(f"{batch.name}: y has shape {ready.y.shape}, expected {first}")
         X, y = (np.concatenate(parts) for parts in zip(*((ready.X, ready.y) for ready in found), strict=True))
         return self._weighted(X, y, self._together(batches))
 

@@ -160,6 +160,8 @@ def scorer(
     targets = check_targets(model, loss, y, X, names, allow_nonfinite)
     by_row = None if sample_weight is None else row_weights(model, loss, sample_weight, len(X))
     weights = weights_of_rows(by_class, by_row, loss, targets, model.outputs, model.dtype)
+    if weights is not None and not weights.any():
+        raise ValueError(f"{names[0]}, {names[1]}: the weights of all rows are 0")
     return Scorer(model.predictor(backend), model.count, X, targets, loss, metrics, weights)
 
 

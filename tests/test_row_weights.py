@@ -282,3 +282,12 @@ def test_losses_without_classes_refuse_class_weights() -> None:
             model().fit(X, y, loss=loss, class_weight="balanced", progress=False)
     with pytest.raises(ValueError, match="targets that are yes or no"):
         model(1).fit(X, np.full(6, 0.5), loss="bce", class_weight="balanced", progress=False)
+
+
+def test_weights_of_validation_data_that_are_all_zero_are_refused() -> None:
+    X, y = networks.data("mse", 20, 3, 2)
+    model = fnn.Sequential([fnn.Dense(2)], inputs=3)
+    with pytest.raises(ValueError, match="the weights of all rows are 0"):
+        model.fit(X, y, loss="mse", validation_data=(X, y, np.zeros(20)), progress=False)
+    with pytest.raises(ValueError, match="the weights of all rows are 0"):
+        model.evaluate(X, y, loss="mse", sample_weight=np.zeros(20))
