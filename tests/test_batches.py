@@ -659,5 +659,6 @@ def test_a_run_of_batches_counts_its_steps_over_plans():
 
 def test_batches_whose_targets_have_another_form_are_named():
     onehot = np.eye(3)[Y[32:64]]
-    with pytest.raises(ValueError, match=r"batch 2 of epoch 1: y has shape \(32, 3\), expected \(32,\) as in X: batch 1"):
+    expected = r"batch 2 of epoch 1: y has shape \(32, 3\), expected \(32,\) as in X: batch 1"
+    with pytest.raises(ValueError, match=expected):
         fit(fnn.Sequential([fnn.Dense(3)], inputs=6), [(X[:32], Y[:32]), (X[32:64], onehot)])
