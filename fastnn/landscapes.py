@@ -1,6 +1,7 @@
 """Functions of two variables, and the paths that optimizers take down them: what textbooks draw.
 
-A path is made by the optimizer's own update, in float64, on the two coordinates and the gradient of the function.
+A path is made by the optimizer's own update, in float64, on the two coordinates and the gradient of the function, or
+its values where the optimizer takes no gradient.
 """
 
 from collections.abc import Callable
@@ -8,7 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .optimizers import OPTIMIZERS, SGD, Optimizer
+from . import randomness
+from .iterations import Iterations
+from .optimizers import ARS, LBFGS, OPTIMIZERS, SGD, Optimizer, TwoPoint
 
 Array = np.ndarray[Any, Any]
 
@@ -63,29 +66,37 @@ LANDSCAPES = {
 _RATES = {
     "bowl": {
         "sgd": 0.09, "momentum": 0.02, "nesterov": 0.02, "lion": 0.03, "rprop": 0.1, "adagrad": 1.0, "adadelta": 20.0,
-        "rmsprop": 0.05, "adam": 0.2, "adamw": 0.2, "nadam": 0.1, "radam": 0.04,
+        "rmsprop": 0.05, "adam": 0.2, "adamw": 0.2, "nadam": 0.1, "radam": 0.04, "ars": 0.1, "twopoint": 0.04,
     },
     "ravine": {
         "sgd": 0.0015, "momentum": 0.0008, "nesterov": 0.0008, "lion": 0.01, "rprop": 0.01, "adagrad": 0.6,
         "adadelta": 30.0, "rmsprop": 0.02, "adam": 0.1, "adamw": 0.1, "nadam": 0.1, "radam": 0.0015,
+        "ars": 0.03, "twopoint": 0.001,
     },
 }  # fmt: skip
 """Rates that get an optimizer somewhere on each of them, by hand."""
 
 
 def shown(landscape: str) -> dict[str, Optimizer]:
-    """Every optimizer that steps along gradients, with a rate for this landscape, by name; momentum in two forms."""
+    """Every optimizer with a rate for this landscape, by name; momentum in two forms."""
     rates = _RATES[landscape]
     made: dict[str, Optimizer] = {name: cls(lr=rates[name]) for name, cls in OPTIMIZERS.items() if name in rates}
     made["momentum"] = SGD(rates["momentum"], momentum=0.9)
     made["nesterov"] = SGD(rates["nesterov"], momentum=0.9, nesterov=True)
-    return {name: made[name] for name in rates}
+    made["ars"] = ARS(rates["ars"], directions=4, noise=0.02)
+    made["twopoint"] = TwoPoint(rates["twopoint"], directions=2)
+    made["lbfgs"] = LBFGS()  # type: ignore[call-arg]
+    return {name: made[name] for name in (*rates, "lbfgs")}
 
 
 def path(optimizer: Optimizer, landscape: Landscape, steps: int) -> Array:
     """The points (steps + 1, 2) that an optimizer comes to, the start first."""
     points = np.empty((steps + 1, 2))
     points[0] = landscape.start
+    if isinstance(optimizer, LBFGS):
+        return _iterated(optimizer, landscape, points)
+    if isinstance(optimizer, (ARS, TwoPoint)):
+        return _searched(optimizer, landscape, points)
     param = points[0].copy()
     moments = {name: np.full(2, optimizer.starts.get(name, 0.0)) for name in optimizer.moments}
     scalars = optimizer.scalars(np.arange(1.0, steps + 1), optimizer.lr)
@@ -95,4 +106,35 @@ def path(optimizer: Optimizer, landscape: Landscape, steps: int) -> Array:
             now = {name: np.broadcast_to(value, steps)[step].item() for name, value in scalars.items()}
             optimizer.entry.reference(param=param, grad=landscape.gradient(param), **moments, **now)
             points[step + 1] = param
+    return points
+
+
+def _searched(optimizer: ARS | TwoPoint, landscape: Landscape, points: Array) -> Array:
+    """The points behind the first one, by an optimizer that takes no gradient; seed 0."""
+    stream = randomness.Stream(randomness.key(0, randomness.SEARCH))
+    for step in range(len(points) - 1):
+        points[step + 1] = optimizer.move(
+            lambda p: float(landscape.value(p)), points[step], optimizer.lr, stream.at(step), lambda drawn: drawn
+        )
+    return points
+
+
+class _Function:
+    """A landscape as L-BFGS asks for it."""
+
+    def __init__(self, landscape: Landscape) -> None:
+        self._landscape = landscape
+
+    def value_and_grad(self, theta: Array) -> tuple[float, Array]:
+        """The height at a point, and its gradient."""
+        return float(self._landscape.value(theta)), self._landscape.gradient(theta)
+
+
+def _iterated(optimizer: LBFGS, landscape: Landscape, points: Array) -> Array:
+    function = _Function(landscape)  # which the iterations know by a weak reference
+    iterations = Iterations(function, points[0], optimizer)
+    for step in range(1, len(points)):
+        iterations.next()
+        points[step] = iterations.theta
+    iterations.stop()
     return points

@@ -131,10 +131,10 @@ def range_test(
     return figure
 
 
-# Of twelve paths: four hues of Okabe and Ito's in three kinds of line.
+# Of sixteen paths: four hues of Okabe and Ito's in four kinds of line.
 _HUES = {"light": ("#0072b2", "#d55e00", "#009e73", "#aa3377"), "dark": ("#56b4e9", "#f0a44b", "#3fc79a", "#e08fc0")}
 _LOWEST, _HIGHEST = 1e-12, 1e4  # heights that are drawn
-_LINES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1.2)))
+_LINES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)))
 
 
 def descent_paths(
@@ -158,7 +158,7 @@ def descent_paths(
         _contours(left, landscape, colours)
         least = float(landscape.value(np.array(landscape.minimum)))
         for number, (name, points) in enumerate(paths.items()):
-            style = {"color": _HUES[theme][number % 4], "linestyle": _LINES[number // 4 % 3], "linewidth": 1.5}
+            style = {"color": _HUES[theme][number % 4], "linestyle": _LINES[number // 4 % 4], "linewidth": 1.5}
             left.plot(points[:, 0], points[:, 1], label=name, **style)
             with np.errstate(over="ignore", invalid="ignore"):
                 above = landscape.value(points) - least

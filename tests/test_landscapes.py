@@ -7,21 +7,23 @@ from typing import Any
 import cases
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 
 import fastnn as fnn
-from fastnn import landscapes
+from fastnn import landscapes, randomness
 from fastnn.cli import main
 from fastnn.optimizers import OPTIMIZERS, SEARCHES, Optimizer
 
 Array = np.ndarray[Any, Any]
 with np.load(Path(__file__).parent / "known_answers" / "trajectories.npz", allow_pickle=False) as file:
     STORED = dict(file)
-WALKERS = list(landscapes.shown("bowl"))
+SEARCHERS = ["ars", "twopoint", "lbfgs"]
+WALKERS = [name for name in landscapes.shown("bowl") if name not in SEARCHERS]
 
 
 def test_every_optimizer_walks() -> None:
     kinds = {type(optimizer) for name in landscapes.LANDSCAPES for optimizer in landscapes.shown(name).values()}
-    assert kinds == set(OPTIMIZERS.values())
+    assert kinds == {*OPTIMIZERS.values(), *SEARCHES.values()}
     assert {key.split(".")[0] for key in STORED if "." in key} == set(WALKERS)
 
 
@@ -46,11 +48,35 @@ def test_paths_are_torchs(name: str, place: str) -> None:
     assert np.abs(off - expected).max() > 1e-6
 
 
-@pytest.mark.parametrize("name", WALKERS)
+@pytest.mark.parametrize("name", [*WALKERS, *SEARCHERS])
 def test_paths_come_down(name: str) -> None:
     for landscape in landscapes.LANDSCAPES.values():
         heights = landscape.value(landscapes.path(landscapes.shown(landscape.name)[name], landscape, 100))
         assert heights[-1] < 0.5 * heights[0]
+
+
+@pytest.mark.parametrize("place", landscapes.LANDSCAPES)
+def test_paths_of_lbfgs_are_scipys(place: str) -> None:
+    landscape, points = landscapes.LANDSCAPES[place], [np.array(landscapes.LANDSCAPES[place].start)]
+    minimize(
+        lambda p: (landscape.value(p), landscape.gradient(p)), points[0], jac=True, method="L-BFGS-B",
+        callback=lambda intermediate_result: points.append(intermediate_result.x.copy()), options={"ftol": 2.22e-9},
+    )  # fmt: skip
+    found = landscapes.path(landscapes.shown(place)["lbfgs"], landscape, len(points) + 3)
+    assert np.array_equal(found[: len(points)], points)
+    assert np.array_equal(found[len(points) :], np.tile(points[-1], (len(found) - len(points), 1)))
+
+
+@pytest.mark.parametrize("place", landscapes.LANDSCAPES)
+def test_a_path_without_gradients_takes_the_steps_of_its_formula(place: str) -> None:
+    landscape = landscapes.LANDSCAPES[place]
+    optimizer = fnn.TwoPoint(lr=1e-3, noise=1e-4)
+    points, stream = landscapes.path(optimizer, landscape, 20), randomness.Stream(randomness.key(0, randomness.SEARCH))
+    for step in range(20):
+        drawn = stream.at(step).standard_normal(2)
+        ahead, behind = (landscape.value(points[step] + sign * 1e-4 * drawn) for sign in (1, -1))
+        expected = points[step] - 1e-3 * (ahead - behind) / 2e-4 * drawn
+        np.testing.assert_allclose(points[step + 1], expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("backend", cases.BACKENDS)

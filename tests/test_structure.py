@@ -20,8 +20,20 @@ FLOORS = [
     {"plan"},
     # what a user writes down, and what tables need
     {"activations", "initializers", "layers", "losses", "optimizers", "schedules", "metrics", "history", "callbacks"}
-    | {"data", "preprocessing", "tables", "encoding", "plots", "storage", "landscapes"},
-    {"steps", "bound", "custom_loss", "iterations", "search", "trainer", "predictor", "ops", "gradcheck", "scoring"},
+    | {"data", "preprocessing", "tables", "encoding", "plots", "storage"},
+    {
+        "steps",
+        "bound",
+        "custom_loss",
+        "iterations",
+        "landscapes",
+        "search",
+        "trainer",
+        "predictor",
+        "ops",
+        "gradcheck",
+        "scoring",
+    },
     {"batches", "checkpoints", "loop", "model", "prefetch", "range_test", "sources", "training"},
     {"cli"},
     {"__main__"},

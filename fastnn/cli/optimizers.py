@@ -1,7 +1,7 @@
 """List the optimizers with their defaults, or draw how they walk down a bowl and a ravine.
 
-With --plot, a contour map for each landscape with the paths of all optimizers that follow gradients, or of those named,
-with rates chosen for it, and beside it how far down each has come after each step.
+With --plot, a contour map for each landscape with the paths of all optimizers, or of those named, with rates chosen for
+it, and beside it how far down each has come after each step.
 """
 
 import argparse
