@@ -72,10 +72,6 @@ class Checkpoint(Callback):
         folder = Path(os.path.realpath(self.path)).parent
         if not folder.is_dir():
             raise FileNotFoundError(f"Checkpoint(path={self.path!r}): the folder {folder} does not exist")
-        if not context.trainer.resumable:
-            raise ValueError(
-                f"Checkpoint: a training by {context.trainer.optimizer} cannot be resumed, see Trainer.state"
-            )
         context.model.description()  # a TypeError where a layer has an activation of one's own, which no file holds
         self._written = self.clock()
 

@@ -87,10 +87,20 @@ class _Searching:
 
     @cached_property
     def _iterations(self) -> Iterations:
-        parameters = self._trainer.model.parameters
-        optimizer: LBFGS = self._trainer.optimizer  # type: ignore[assignment]
-        found = Iterations(self, parameters.flatten(parameters.arena).astype(np.float64), optimizer)
+        from .trainer import Walk
+
+        trainer, parameters = self._trainer, self._trainer.model.parameters
+        optimizer: LBFGS = trainer.optimizer  # type: ignore[assignment]
+        now = parameters.flatten(parameters.arena)
+        walk = trainer.walk if trainer.walk is not None and trainer.walk.again else Walk(now.astype(np.float64))
+        found = Iterations(self, walk.start.copy(), optimizer)
         weakref.finalize(self, found.stop)
+        try:
+            for _ in range(walk.iterations):
+                found.next()
+        finally:
+            parameters.unflatten(now)
+        trainer.walk = walk._replace(again=False)
         return found
 
     def _iterated(self, rows: Array | None, given_rates: bool) -> float:
@@ -108,9 +118,12 @@ class _Searching:
         changed = not np.array_equal(now, self._iterations.theta.astype(now.dtype))  # by somebody else
         if changed or (self._iterations.begun and self._trainer.step_count == 0):
             self._begin_again()
-        iterations = self._iterations
+        iterations, walk = self._iterations, self._trainer.walk
+        assert walk is not None
         try:
-            return iterations.next()
+            loss = iterations.next()
+            self._trainer.walk = walk._replace(iterations=walk.iterations + 1)
+            return loss
         except BaseException:
             self._begin_again()
             raise

@@ -18,7 +18,7 @@ from .losses import CustomLoss, Loss, get_loss
 from .losses.custom import Function
 from .losses.weights import sample_weights
 from .optimizers import Optimizer, get_optimizer
-from .optimizers.search import LBFGS, Search
+from .optimizers.search import Search
 from .plan.arena import Parameters, aligned_zeros, fill_entries, padded_matrix
 from .plan.compiler import compile_training, tile_rows
 from .plan.nodes import all_layers
@@ -57,6 +57,15 @@ class _Forward(NamedTuple):
     keys: Mapping[str, Column]
 
 
+class Walk(NamedTuple):
+    """The way that L-BFGS has gone: where it began, as a vector of all parameters, and how many iterations it has made;
+    `again`: they have to be made again, because SciPy's memory of them is elsewhere."""
+
+    start: Array
+    iterations: int = 0
+    again: bool = False
+
+
 class Trainer:
     """Trains a model's parameters in place.
 
@@ -92,6 +101,7 @@ class Trainer:
         self.progress = Progress(self.optimizer.lr)
         self._programs: dict[tuple[Loss | None, bool, int, int, int], Program] = {}
         self._penalties = np.zeros(1)  # of the last backward()
+        self.walk: Walk | None = None
         self.loss_checked = False  # whether a loss of one's own has been compared with differences
         self._forward: _Forward | None = None  # what backward() may use, once
         self._differentiated: Program | None = None  # whose gradients step() may use, once
@@ -159,25 +169,20 @@ class Trainer:
         weights, average = self._arenas["parameters"], self._arenas["average"]
         weights[...], average[...] = average.copy(), weights.copy()
 
-    @property
-    def resumable(self) -> bool:
-        """Whether `state` has all that the next step depends on."""
-        return not isinstance(self.optimizer, LBFGS)
-
     def state(self) -> dict[str, Any]:
         """Copies of what steps have left here beside the model's own numbers: "step_count", "lr" and "arrays", those
         that the optimizer keeps, by name and by the name of the model's array that each belongs to. `restore` takes it.
 
         Arrays have the logical shapes of `model.parameters.entries`, so that they fit on machines with other vectors.
-        ValueError for LBFGS, whose memory is SciPy's.
+        SciPy's memory of LBFGS cannot be fetched: kept are where it began and how many iterations it has made, and a
+        step after `restore` makes these again.
         """
-        if not self.resumable:
-            raise ValueError(f"state(): {self.optimizer} keeps its memory in SciPy, from where it cannot be fetched")
         views = self.model.parameters.views
         arrays = {
             name: {entry.name: entry.value.copy() for entry in views(arena)} for name, arena in self._kept_arenas()
         }
-        return {"step_count": self.step_count, "lr": self.lr, "arrays": arrays}
+        state = {"step_count": self.step_count, "lr": self.lr, "arrays": arrays}
+        return state if self.walk is None else {**state, "walk": self.walk._asdict()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Puts back what `state` gave, so that the next step is the one that would have followed; ValueError where it
@@ -191,6 +196,7 @@ class Trainer:
         for name, arena in kept.items():
             fill_entries(self.model.parameters.views(arena), arrays[name])
         self.lr, self.step_count = state["lr"], state["step_count"]
+        self.walk = Walk(**{**state["walk"], "again": True}) if "walk" in state else None
         self.abandon_step()
 
     def _kept_arenas(self) -> Iterator[tuple[str, Array]]:

@@ -13,7 +13,7 @@ import pytest
 import fastnn as fnn
 from fastnn import checkpoints, loop, storage
 from fastnn.callbacks import LambdaCallback
-from fastnn.optimizers import OPTIMIZERS
+from fastnn.optimizers import OPTIMIZERS, SEARCHES
 from fastnn.schedules import ByHand
 
 rng = np.random.default_rng(11)
@@ -108,26 +108,36 @@ def test_a_resumed_training_has_the_bits_of_an_unbroken_one(settings, dtype, tmp
     assert numbers(history) == numbers(whole)
 
 
-RESUMABLE = sorted(name for name, kind in OPTIMIZERS.items() if kind is not fnn.LBFGS)
+STEPPING = sorted({**OPTIMIZERS, **SEARCHES}.keys() - {"lbfgs"})
 
 
-def test_a_training_by_lbfgs_is_refused_before_it_begins(tmp_path):
-    pytest.importorskip("scipy")
-    model = a_model()
-    before = bits(model)
-    with pytest.raises(ValueError, match=r"Checkpoint: a training by LBFGS.* cannot be resumed"):
-        fit(model, optimizer=fnn.LBFGS(), batch_size=90, callbacks=fnn.Checkpoint(tmp_path / "a"))
-    assert bits(model) == before
-    with pytest.raises(ValueError, match="keeps its memory in SciPy"):
-        fnn.Trainer(model, "mse", fnn.LBFGS()).state()
-
-
-@pytest.mark.parametrize("optimizer", RESUMABLE)
+@pytest.mark.parametrize("optimizer", [*STEPPING, "lbfgs"])
 def test_every_optimizer_goes_on(optimizer, tmp_path):
-    unbroken = a_model(CLASSES)
-    fit(unbroken, epochs=4, optimizer=optimizer)
-    model, _ = resumed(tmp_path / "run.ckpt", lambda: a_model(CLASSES), at=2, epochs=4, optimizer=optimizer)
+    layers = [fnn.Dense(9, "tanh"), fnn.BatchNorm(), fnn.Dense(3)] if optimizer == "lbfgs" else CLASSES
+    unbroken = a_model(layers)
+    whole = fit(unbroken, epochs=4, optimizer=optimizer)
+    model, history = resumed(tmp_path / "run.ckpt", lambda: a_model(layers), at=2, epochs=4, optimizer=optimizer)
     assert bits(model) == bits(unbroken)
+    assert numbers(history) == numbers(whole)
+
+
+def test_lbfgs_goes_on_from_a_state_by_making_its_iterations_again():
+    layers = [fnn.Dense(9, "tanh"), fnn.Dense(2)]
+    one, other = a_model(layers), a_model(layers)
+    first, second = (fnn.Trainer(model, "mse", fnn.LBFGS(), batch_size=90) for model in (one, other))
+    bound = first.bind(X, T)
+    bound.run_full(5)
+    state, weights = first.state(), one.get_weights()
+    expected = bound.run_full(3)
+    other.set_weights(weights)
+    second.restore(state)
+    np.testing.assert_array_equal(second.bind(X, T).run_full(3), expected)
+    assert bits(one) == bits(other)
+    assert second.state()["walk"]["iterations"] == 8
+    second.restore(state)
+    other.set_weights([array + 1 for array in weights])  # the way does not lead there: from here anew
+    assert second.bind(X, T).run_full(1)[0] != expected[0]
+    assert second.state()["walk"]["iterations"] == 1
 
 
 def test_blocks_of_layers_go_on(tmp_path):
@@ -571,7 +581,7 @@ def test_checkpoints_belong_into_a_training():
         context.checkpoint("a")
 
 
-@pytest.mark.parametrize("optimizer", RESUMABLE)
+@pytest.mark.parametrize("optimizer", STEPPING)
 def test_a_trainer_goes_on_from_its_state(optimizer):
     one, other = a_model(), a_model()
     first, second = (fnn.Trainer(model, "mse", optimizer, batch_size=16) for model in (one, other))

@@ -163,8 +163,9 @@ class LBFGS(Search):
 
     The loss of a step is that of all rows after it. Once it has converged further steps change nothing. SciPy's memory
     lives as long as the data are bound: each `run` of a Trainer begins anew, and so does a copy, or a step after the
-    weights were changed. Dropout is refused. It takes SciPy
-    (the extra `scipy`). PyTorch's LBFGS differs: up to 20 iterations a step, without a line search by default.
+    weights were changed; a training that is resumed from a checkpoint makes its iterations again. Dropout is refused.
+    It takes SciPy (the extra `scipy`). PyTorch's LBFGS differs: up to 20 iterations a step, without a line search by
+    default.
     """
 
     memory: int = 10
