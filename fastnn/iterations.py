@@ -3,13 +3,22 @@
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from .optimizers.search import LBFGS
 
 Array = np.ndarray[Any, Any]
+
+
+class Walk(NamedTuple):
+    """The way that L-BFGS has gone: where it began, as a vector of all parameters, and how many iterations it has made;
+    `again`: they have to be made again, because SciPy's memory of them is elsewhere."""
+
+    start: Array
+    iterations: int = 0
+    again: bool = False
 
 
 class Objective(Protocol):

@@ -11,7 +11,7 @@ import numpy as np
 from . import randomness
 from .bound import Bound, NonFiniteLoss
 from .custom_loss import CustomBound
-from .iterations import Iterations
+from .iterations import Iterations, Walk
 from .optimizers.search import LBFGS, Search
 from .plan.program import Program
 from .steps import Steps
@@ -87,8 +87,6 @@ class _Searching:
 
     @cached_property
     def _iterations(self) -> Iterations:
-        from .trainer import Walk
-
         trainer, parameters = self._trainer, self._trainer.model.parameters
         optimizer: LBFGS = trainer.optimizer  # type: ignore[assignment]
         now = parameters.flatten(parameters.arena)

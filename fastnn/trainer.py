@@ -12,6 +12,7 @@ import numpy as np
 from . import checks
 from .bound import Bound, NonFiniteLoss, per_step
 from .custom_loss import CustomBound
+from .iterations import Walk
 from .kernels import backends
 from .layers import Layer
 from .losses import CustomLoss, Loss, get_loss
@@ -55,15 +56,6 @@ class _Forward(NamedTuple):
     program: Program
     rows: int
     keys: Mapping[str, Column]
-
-
-class Walk(NamedTuple):
-    """The way that L-BFGS has gone: where it began, as a vector of all parameters, and how many iterations it has made;
-    `again`: they have to be made again, because SciPy's memory of them is elsewhere."""
-
-    start: Array
-    iterations: int = 0
-    again: bool = False
 
 
 class Trainer:

@@ -25,8 +25,6 @@ class Search(Optimizer):
     They take none of the options of other optimizers: weight decay, clipping, groups, averages.
     """
 
-    gradient_free: ClassVar[bool] = True
-
     def __post_init__(self) -> None:
         super().__post_init__()
         for option in fields(Optimizer):
@@ -172,7 +170,6 @@ class LBFGS(Search):
     gtol: float = 1e-5
     ftol: float = 2.22e-9
     lr: ClassVar[float] = 1.0  # type: ignore[misc]
-    gradient_free: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
