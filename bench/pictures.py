@@ -193,7 +193,7 @@ def accuracy(sheet: Sheet, data: Data) -> None:
         else []
     )
     more += [f"{' and '.join(sets)} err alike"] if len(sets) > 1 and alike(panels, sets) else []
-    claim = f"Functions of vectors err by at most {most['functions']:.2f} ulp"
+    claim = f"{len(panels['functions'])} functions of vectors err by at most {most['functions']:.2f} ulp"
     sheet.words(claim, "; ".join(more), source(*results), drawn[-1])
 
 
