@@ -1,5 +1,5 @@
-"""Activations by their operations, as plans call them: elements per nanosecond, and how exact they are. Rows of
-bench/functions.py.
+"""Activations by their operations, as plans call them: elements per nanosecond, and how exact they are; softmax and its
+logarithm on as many rows, of few and of many features. Rows of bench/functions.py.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ NAMES = tuple(
     and name not in ("tanh_forward", "sigmoid_forward")
 )  # fmt: skip
 """The operations; tanh and sigmoid are functions of vectors in bench/functions.py."""
+OF_ROWS = ("softmax_forward", "log_softmax_forward")
+FEATURES = (10, 100)
 MOST_ULP = {"selu_forward": 3.0}  # in float64
 BOUND = 2.5
 ELU = {"alpha": 1.0}
@@ -65,6 +67,50 @@ def row(
     return found | {"timed": timing.interleaved(candidates, 5 if quick else 15, stretch=0.01)}
 
 
+def row_of_rows(name: str, features: int, dtype: str, sets: list[str], quick: bool) -> dict[str, Any]:
+    """The row of softmax or its logarithm over so many features."""
+    entry = OPERATIONS[name]
+    shape = features, SHAPE[1]
+    logits = np.random.default_rng(0).standard_normal(shape).astype(dtype)
+    arguments: dict[str, Any] = {"y": np.zeros(shape, dtype), "x": logits}
+    found: dict[str, Any] = {"name": f"{activation(name)}, {features} features", "dtype": dtype, "unit": "ulp"}
+    found |= {
+        "elements": logits.size,
+        "errors": {one: errors_of_rows(name, features, dtype, one, quick) for one in sets},
+    }
+    found["wrong"] = {one: found["errors"][one] for one in sets if not _is_right(found["errors"][one], BOUND)}
+    if found["wrong"]:
+        return found
+    candidates: dict[str, native.Run] = {"NumPy": _repeated(numpy_operations.prepared(name, arguments))}
+    candidates |= {one: native.one_call(one, entry, dtype, arguments)[0] for one in sets}
+    return found | {"timed": timing.interleaved(candidates, 5 if quick else 15, stretch=0.01)}
+
+
+def errors_of_rows(name: str, features: int, dtype: str, kernel_set: str, quick: bool) -> dict[str, Any]:
+    """As `functions.errors`, over normal logits of several spreads; special are rows with NaN and infinities."""
+    generator, info = np.random.default_rng(1), np.finfo(dtype)
+    wide = np.float64 if dtype == "float32" else np.longdouble
+    worst = {"normal": 0.0, "subnormal": 0.0}
+
+    def evaluate(x: Array) -> Array:
+        y = np.empty_like(x)
+        getattr(ops, name)(y, x, backend=kernel_set)
+        return y
+
+    for spread in (0.1, 1, 5, 30, 300):
+        x = (spread * generator.standard_normal((features, (2**17 if quick else 2**20) // features))).astype(dtype)
+        with np.errstate(under="ignore"):
+            expected = getattr(exact, activation(name))(x.astype(wide))
+            error = np.abs(evaluate(x) - expected) / np.spacing(np.abs(expected).astype(dtype))
+        normal = np.abs(expected) >= info.smallest_normal
+        for kind, part in (("normal", normal), ("subnormal", ~normal)):
+            worst[kind] = max(worst[kind], float(np.max(error[part], initial=0.0)))
+    x = generator.standard_normal((features, 3)).astype(dtype)
+    x[0, 0], x[1, 1], x[:, 2] = np.nan, np.inf, -np.inf
+    with np.errstate(all="ignore"):
+        return worst | {"special": bool(np.isnan(evaluate(x)).all())}
+
+
 def _is_right(found: Mapping[str, Any], most: float) -> bool:
     return bool(found["special"]) and max(found["normal"], found["subnormal"]) <= most
 
@@ -84,7 +130,9 @@ def _reference(entry: Operation, arguments: Mapping[str, Any]) -> Callable[[], o
     return lambda: entry.reference(**arguments)
 
 
-def _repeated(work: Callable[[], object]) -> native.Run:
+def _repeated(work: Callable[[], object] | None) -> native.Run:
+    assert work is not None
+
     def run(count: int) -> None:
         for _ in range(count):
             work()

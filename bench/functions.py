@@ -9,8 +9,9 @@ vectors as the kernels call them: Numba's by Numba, those of kernels/vecmath.h b
 kernels/build.py; without one the column is missing. Errors are in units in the last place of the exact result, over all
 float32 numbers that are looked at (every 256th bit pattern) or a million float64 ones of all magnitudes; results that
 are subnormal are counted by themselves, and infinite and NaN arguments have to come out exactly. Activations are
-operations on 32 x 128 numbers (bench/activations.py), with their derivatives where training makes both at once. Softmax
-is `cross_entropy` on 128 rows as a plan calls it, an element being one logit; it is checked as in bench/kernels.py.
+operations on 32 x 128 numbers (bench/activations.py), with their derivatives where training makes both at once; softmax
+and its logarithm those on 128 rows, over normal logits of several spreads. Softmax with its loss gradient is
+`cross_entropy` on 128 rows as a plan calls it, an element being one logit; it is checked as in bench/kernels.py.
 """
 
 from __future__ import annotations
@@ -266,6 +267,12 @@ def activation_row(name: str, dtype: str, sets: list[str], quick: bool) -> dict[
     return row if timed is None else row | speeds(row["elements"], timed)
 
 
+def activation_row_of_rows(what: tuple[str, int], dtype: str, sets: list[str], quick: bool) -> dict[str, Any]:
+    row = activations.row_of_rows(*what, dtype, sets, quick)
+    timed = row.pop("timed", None)
+    return row if timed is None else row | speeds(row["elements"], timed)
+
+
 def softmax_row(outputs: int, dtype: str, sets: list[str], quick: bool) -> dict[str, Any]:
     entry = OPERATIONS["cross_entropy"]
     arguments = cases.arguments(entry.name, {"C": outputs, "B": ROWS}, dtype)
@@ -324,6 +331,10 @@ def main() -> int:
     print(environment.describe(header))
     wanted: list[tuple[Callable[..., dict[str, Any]], str, Any]] = [(function_row, name, name) for name in FUNCTIONS]
     wanted += [(activation_row, name, name) for name in activations.NAMES]
+    wanted += [
+        (activation_row_of_rows, name, (name, features))
+        for name in activations.OF_ROWS for features in activations.FEATURES
+    ]  # fmt: skip
     wanted += [(softmax_row, f"softmax of {outputs}", outputs) for outputs in OUTPUTS]
     rows = [
         measure(what, dtype, sets, arguments.quick)

@@ -87,6 +87,20 @@ INLINE V scaled(V x, V n)
     return (V)_mm512_scalef_ps((__m512)x, (__m512)n);
 }
 
+/* e**x / 2**least for integers `least`, zero and subnormal results included, rounded about once; and what rounding has taken
+ * from it, where it is a normal number. */
+INLINE void exp_over_power_of(V *x, V *rest, V least, const int count)
+{
+    V n[GROUP], power[GROUP], e[GROUP];
+    __m512i index[GROUP];
+    reduce_by_sixteenths(x, n, index, count);
+    EACH power[i] = entry_of_16(POWERS, index[i]);
+    EACH rest[i] = fmadd(power[i], x[i], entry_of_16(POWERS_REST, index[i]));
+    EACH e[i] = rest[i] + power[i];
+    EACH x[i] = scaled(e[i], n[i] - least);
+    EACH rest[i] = scaled(rest[i] - (e[i] - power[i]), n[i] - least);
+}
+
 /* e**x for x <= 89: zero and subnormal results included. */
 INLINE void exp_nonpositive_of(V *x, const int count)
 {

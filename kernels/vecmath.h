@@ -18,6 +18,7 @@
 #define EXP_LOW -104.0f
 #define EXP_HIGH 89.0f
 #define EXP_NORMAL -87.336544f
+#define EXP_END -112.0f
 #define TANH_ONE 10.0f
 #define TANH_SMALL 0.625f
 #define SIGMOID_LOW -104.0f
@@ -45,6 +46,7 @@ static const REAL TANH_COEFFICIENTS[] = {
 #define EXP_LOW -745.2
 #define EXP_HIGH 710.0
 #define EXP_NORMAL -708.39641853226408
+#define EXP_END -760.0
 #define TANH_ONE 20.0
 #define TANH_SMALL 0.625
 #define SIGMOID_LOW -745.2
@@ -88,9 +90,9 @@ INLINE void polynomials(V *value, const V *r, const V *square, const REAL *c, co
 }
 #define TERMS(coefficients) ((int)(sizeof(coefficients) / sizeof(REAL)))
 
-/* The natural logarithm of a normal positive number: x = 2**k (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)]. Infinity and
- * NaN stay what they are. */
-INLINE V vector_log(V x)
+/* log(x) + small for a normal positive number and one of the size of its last digits: x = 2**k (1 + f) with 1 + f in
+ * [sqrt(1/2), sqrt(2)]. Where x is infinite or NaN it is x. */
+INLINE V log_plus(V x, V small)
 {
     const VI pattern = bits(x);
     const VI k = (pattern - (INT)SQRT_HALF) >> FRACTION_BITS;
@@ -103,8 +105,14 @@ INLINE V vector_log(V x)
     /* log(1 + f) = f - (f**2 / 2 - s (f**2 / 2 + R)): f itself is exact, all that is rounded is small beside it. */
     const V correction = s * fmadd(z, value, half_square);
     const V exponent = to_float(k);
-    const V low = fmadd(exponent, splat(MINUS_LN2_LOW), half_square - correction);
+    const V low = fmadd(exponent, splat(MINUS_LN2_LOW), half_square - correction) - small;
     return choose_less(x, splat((REAL)INFINITY), fmadd(exponent, splat(-(MINUS_LN2_HIGH)), f - low), x);
+}
+
+/* The natural logarithm of a normal positive number. Infinity and NaN stay what they are. */
+INLINE V vector_log(V x)
+{
+    return log_plus(x, (V){0});
 }
 
 /* log(1 + x) for 0 <= x <= 1, as vector_log without an exponent. */
@@ -146,18 +154,27 @@ INLINE V power_of_two(VI n)
     return from_bits((VI)((VU)(n + BIAS) << FRACTION_BITS));
 }
 
+/* e**x / 2**least for integers `least`, subnormal results included; and what rounding has taken from it, where it is a
+ * normal number. */
+INLINE void exp_over_power_of(V *x, V *rest, V least, const int count)
+{
+    V shifted[GROUP];
+    reduce(x, shifted, splat(ROUND_MAGIC), count);
+    EACH {
+        const VI n = bits(shifted[i] - least) - bits(splat(ROUND_MAGIC));
+        const VI half = n >> 1; /* 2**n as two factors: n itself may lie outside the normal range */
+        const V first = power_of_two(half);
+        rest[i] = (x[i] - ((x[i] + 1) - 1)) * power(shifted[i] - least);
+        x[i] = fmadd(first, x[i], first) * power_of_two(n - half);
+    }
+}
+
 /* e**x: infinity and zero beyond the range, subnormal results included. */
 INLINE void exp_of(V *x, const int count)
 {
-    V shifted[GROUP];
+    V rest[GROUP];
     EACH x[i] = greater_of(splat(EXP_LOW), lesser_of(splat(EXP_HIGH), x[i]));
-    reduce(x, shifted, splat(ROUND_MAGIC), count);
-    EACH {
-        const VI n = bits(shifted[i]) - bits(splat(ROUND_MAGIC));
-        const VI half = n >> 1; /* 2**n as two factors: n itself may lie outside the normal range */
-        const V first = power_of_two(half);
-        x[i] = fmadd(first, x[i], first) * power_of_two(n - half);
-    }
+    exp_over_power_of(x, rest, (V){0}, count);
 }
 
 /* e**x for x <= 0: cheaper than exp_of, and zero where the result would be subnormal. */

@@ -60,3 +60,17 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "gelu": lambda x: np.where(x < 0, -0.0, x) - np.minimum(np.abs(x), LARGE) * _share(np.minimum(np.abs(x), LARGE)),
     "gelu_tanh": _gelu_tanh,
 }
+
+
+def softmax(x: Array) -> Array:
+    """Over the first axis."""
+    e = np.exp(x - x.max(axis=0))
+    return np.asarray(e / e.sum(axis=0))
+
+
+def log_softmax(x: Array) -> Array:
+    """Over the first axis; what is near 0 keeps its digits."""
+    largest = x.argmax(axis=0), np.arange(x.shape[1])
+    others = np.exp(x - x[largest])
+    others[largest] = 0
+    return np.asarray(x - x[largest] - np.log1p(others.sum(axis=0)))

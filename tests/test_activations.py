@@ -88,6 +88,7 @@ def check_number_by_number(name: str, spec: ActivationSpec, dtype: str, backend:
     limit = 4 * u * np.abs(expected) + 2e-16 * (1 + np.abs(x[0]))
     assert_within(y[0, finite], expected[finite], limit[finite])
     signs = finite & (np.abs(x[0]) < 1e3)
+    signs &= (expected.astype(dtype) != 0) | (x[0] == 0)  # half of the least number is +0 where the CPU has no FMA
     if name != "relu":  # whose zeros may have either sign
         assert (np.signbit(y[0]) == np.signbit(expected))[signs].all()
     there = np.isfinite(gradient) & ~np.isnan(x[0])

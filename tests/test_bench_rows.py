@@ -3,10 +3,11 @@
 from typing import Any
 
 import cases
+import exact
 import numpy as np
 import pytest
 
-from bench import environment, inference, startup, sweep, timing
+from bench import activations, environment, inference, startup, sweep, timing
 from bench.baselines.numpy_mlp import NumpyMLP
 from bench.networks import Problem
 
@@ -161,3 +162,16 @@ def test_processes_start_in_turns_and_train_what_numpy_trains() -> None:
     assert row["wrong"] == {}
     assert row["rounds"].keys() == row["resident"].keys() == {"NumPy", *SETS}
     assert all(0 < row["resident"][name] <= row["peak_memory"][name] + 1 for name in row["rounds"])
+
+
+@pytest.mark.parametrize("name", activations.OF_ROWS)
+def test_a_row_of_softmax_is_complete_and_a_wrong_one_not_timed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = activations.row_of_rows(name, 10, "float32", SETS, quick=True)
+    assert row["wrong"] == {}
+    assert row["timed"].keys() == {"NumPy", *SETS}
+    assert all(0 < row["errors"][one]["normal"] <= activations.BOUND for one in SETS)
+    right = getattr(exact, activations.activation(name))
+    monkeypatch.setattr(exact, activations.activation(name), lambda x: right(x) * (1 + 3e-7))
+    row = activations.row_of_rows(name, 10, "float32", SETS, quick=True)
+    assert row["wrong"].keys() == set(SETS)
+    assert "timed" not in row

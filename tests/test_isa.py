@@ -19,7 +19,15 @@ LEVELS = ("avx512", "avx2", "baseline")
 def test_kernels_pass_their_tests_at_a_lower_level(level: str) -> None:
     if LEVELS.index(level) < LEVELS.index(cpu.best_isa()):
         pytest.skip(f"this CPU only has {cpu.best_isa()}")
-    names = ("test_kernels.py", "test_kernel_values.py", "test_native.py", "test_vecmath.py")
+    names = (
+        "test_kernels.py",
+        "test_kernel_values.py",
+        "test_native.py",
+        "test_vecmath.py",
+        "test_special.py",
+        "test_softmax.py",
+    )
+    names += ("test_activations.py",)
     files = [str(TESTS / name) for name in names]
     environment = {**os.environ, "FASTNN_ISA": level, "FASTNN_TEST_SHAPES": "6"}
     result = subprocess.run(

@@ -149,6 +149,17 @@ def _reduce_by_sixteenths(x):
 
 
 @njit(error_model="numpy")
+def exp_over_power(x, least):
+    """e**x / 2**least for integers `least`, rounded about once; and what rounding has taken from it, where it is a
+    normal number."""
+    r, n, index = _reduce_by_sixteenths(x)
+    power = _power_of_sixteenths(index)
+    rest = fma(power, r, _rest_of_power(index))
+    e = rest + power
+    return _scaled(e, n - least), _scaled(rest - (e - power), n - least)
+
+
+@njit(error_model="numpy")
 def exp_nonpositive(x):
     """e**x for x <= 89: zero and subnormal results included."""
     e, n, index = _reduce_by_sixteenths(select(x < -104.0, -104.0, x))

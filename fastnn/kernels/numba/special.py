@@ -47,7 +47,6 @@ class _Constants:
     tail: tuple[float, ...]  # and the others
     tail_magic: float  # round_magic, the exponent of 1 / tail_unit included
     tail_unit: float  # a power of two that makes results subnormal in the very last step
-    exp_end: float  # below: x e**x is 0
     gelu_end: float  # beyond: x Q(x) is 0
     gelu_tanh_end: float  # the same of the other form
     rate_rest: float  # 2 sqrt(2 / pi), and that times 0.044715: what rounding has taken from them
@@ -65,7 +64,7 @@ _FLOAT32 = _Constants(
         -0.0018856550335027098, -0.00087306859034381289, 0.00040886954833187503, 4.2985770878979161e-5,
         -5.4807732991311346e-5, -1.1265338653321644e-5
     ),
-    12582912.0 + 127 + 64, 2.0**-64, -112.0, 15.0, 11.5, -4.5340680421052716e-8, 2.3988323959931356e-9, 4097.0,
+    12582912.0 + 127 + 64, 2.0**-64, 15.0, 11.5, -4.5340680421052716e-8, 2.3988323959931356e-9, 4097.0,
 )  # fmt: skip
 _FLOAT64 = _Constants(
     0.18882128260393786952,
@@ -77,7 +76,7 @@ _FLOAT64 = _Constants(
         6.6026452849263452849e-8, -3.9149637175893278294e-8, -1.9293133308091951612e-8, 4.0193733778284937657e-9,
         3.6511460656595584946e-9, -8.5631686748349531147e-11, -2.9874818530306265064e-10
     ),
-    6755399441055744.0 + 1023 + 128, 2.0**-128, -760.0, 39.0, 21.7, -9.9693088091109203e-17, -6.1751499181553155e-19,
+    6755399441055744.0 + 1023 + 128, 2.0**-128, 39.0, 21.7, -9.9693088091109203e-17, -6.1751499181553155e-19,
     134217729.0,
 )  # fmt: skip
 add_constants(_FLOAT32, _FLOAT64)

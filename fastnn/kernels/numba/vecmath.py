@@ -48,6 +48,7 @@ class _Constants:
     exp_low: float  # below: 0
     exp_high: float  # above: infinity
     exp_normal: float  # below: the result is subnormal or 0
+    exp_end: float  # below: x e**x is 0
     log: tuple[float, ...]  # (log((1 + s) / (1 - s)) / s - 2) / z with z = s**2, constant term first
     log1p: tuple[float, ...]  # the same on the longer interval of log(1 + x), 0 <= x <= 1
     power: tuple[float, ...]  # (2**f - 1) / f, constant term first
@@ -63,7 +64,7 @@ class _Constants:
 _FLOAT32 = _Constants(
     23, 127, 0x3F3504F3, 12582912.0 + 127, -0.693145751953125, -1.42860682030941723212e-6,
     (0.5000000095552123, 0.16666518379401334, 0.041666204445891419, 0.0083689467214606959, 0.0013950587045080556),
-    -104.0, 89.0, -87.336544,
+    -104.0, 89.0, -87.336544, -112.0,
     (0.6666677557253394, 0.39977606961531087, 0.29870547522330944),
     (0.66666675595689873, 0.39998878226899019, 0.28616906934877351, 0.21427110092204124, 0.2430397126117278),
     (0.69314720639342478, 0.24022651349790534, 0.055503274704848417, 0.0096180033890673151, 0.0013400399784901442,
@@ -78,7 +79,7 @@ _FLOAT64 = _Constants(
     (0.50000000000000127593, 0.16666666666666699213, 0.041666666666514977882, 0.0083333333333070949484,
      0.0013888888947185232996, 0.00019841269917645458551, 0.000024801489723426942769, 2.7557216051146029028e-6,
      2.7631371211637993892e-7, 2.5117944046052441033e-8),
-    -745.2, 710.0, -708.39641853226408,
+    -745.2, 710.0, -708.39641853226408, -760.0,
     (0.66666666666667306744, 0.39999999999433429947, 0.28571428739023526801, 0.22222198861319326266,
      0.18183551575873359559, 0.15314331648554110323, 0.14793509395828982899),
     (0.6666666666666631255, 0.40000000000155240461, 0.28571428548016931012, 0.22222223963446993291,
@@ -180,14 +181,21 @@ def power(shifted):
 
 
 @njit(error_model="numpy")
-def _exp_by_polynomial(x):
-    """e**x: infinity and zero beyond the range, subnormal results included."""
-    low, high, magic = constant(x, "exp_low"), constant(x, "exp_high"), constant(x, "round_magic")
-    shifted, e = reduce(select(x < low, low, select(x > high, high, x)), magic)
-    n = bits(shifted) - bits(magic)
+def _exp_over_power_by_polynomial(x, least):
+    """As `exp_over_power`."""
+    magic = constant(x, "round_magic")
+    shifted, e = reduce(x, magic)
+    n = bits(shifted - least) - bits(magic)
     half = shift_right_signed(n, 1)  # 2**n as two factors: n itself may lie outside the normal range
     first = _power_of_two(half, x)
-    return fma(first, e, first) * _power_of_two(n - half, x)
+    return fma(first, e, first) * _power_of_two(n - half, x), (e - ((e + 1.0) - 1.0)) * power(shifted - least)
+
+
+@njit(error_model="numpy")
+def _exp_by_polynomial(x):
+    """e**x: infinity and zero beyond the range, subnormal results included."""
+    low, high = constant(x, "exp_low"), constant(x, "exp_high")
+    return _exp_over_power_by_polynomial(select(x < low, low, select(x > high, high, x)), 0.0)[0]
 
 
 @njit(error_model="numpy")
@@ -200,11 +208,9 @@ def _exp_nonpositive_by_polynomial(x):
 
 
 @njit(error_model="numpy")
-def log(x):
-    """The natural logarithm of a normal positive number: x = 2**k (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)].
-
-    Infinity and NaN stay what they are.
-    """
+def log_plus(x, small):
+    """log(x) + small for a normal positive number and one of the size of its last digits: x = 2**k (1 + f) with 1 + f
+    in [sqrt(1/2), sqrt(2)]. Where x is infinite or NaN it is x."""
     pattern = bits(x)
     k = shift_right_signed(pattern - constant(x, "sqrt_half"), constant(x, "fraction_bits"))
     f = from_bits(pattern - (k << constant(x, "fraction_bits")), x) - 1.0
@@ -214,8 +220,14 @@ def log(x):
     # log(1 + f) = f - (f**2 / 2 - s (f**2 / 2 + R)): f itself is exact, all that is rounded is small beside it.
     correction = s * fma(z, polynomial(z, "log"), half_square)
     exponent = to_float(k, x)
-    low = fma(exponent, constant(x, "minus_ln2_low"), half_square - correction)
+    low = fma(exponent, constant(x, "minus_ln2_low"), half_square - correction) - small
     return select(x < float("inf"), fma(exponent, -constant(x, "minus_ln2_high"), f - low), x)
+
+
+@njit(error_model="numpy")
+def log(x):
+    """The natural logarithm of a normal positive number. Infinity and NaN stay what they are."""
+    return log_plus(x, 0.0)
 
 
 @njit(error_model="numpy")
@@ -278,6 +290,12 @@ def exp_nonpositive(x):
     raise NotImplementedError(_COMPILED_ONLY)
 
 
+def exp_over_power(x, least):
+    """e**x / 2**least for integers `least`, subnormal results included; and what rounding has taken from it, where it
+    is a normal number."""
+    raise NotImplementedError(_COMPILED_ONLY)
+
+
 def tanh(x):
     """The hyperbolic tangent; odd, and x itself where x is tiny."""
     raise NotImplementedError(_COMPILED_ONLY)
@@ -286,6 +304,12 @@ def tanh(x):
 def sigmoid(x):
     """1 / (1 + e**-x), subnormal results included."""
     raise NotImplementedError(_COMPILED_ONLY)
+
+
+@overload(exp_over_power, jit_options={"error_model": "numpy"})
+def _choose_exp_over_power(x, least):
+    form = lookup.exp_over_power if lookup.has_lookup(x) else _exp_over_power_by_polynomial
+    return lambda x, least: form(x, least)
 
 
 def _choose_form(function: Any, by_polynomial: Any, by_table: Any) -> None:

@@ -41,10 +41,14 @@ def log_softmax_forward(y: Array, x: Array) -> None:
     y  (F, B)  written; may be x
     x  (F, B)  read
 
-    The largest feature of a row is subtracted first; NaN and infinities as in `softmax_forward`.
+    The largest feature of a row is subtracted first, and its exponential, 1, left out of the sum, of which log1p is
+    taken: so the logarithm of a probability near 1 keeps its digits. NaN and infinities as in `softmax_forward`.
     """
     shifted = x - x.max(axis=0, initial=-np.inf)
-    y[...] = shifted - np.log(np.exp(shifted).sum(axis=0))
+    others = np.exp(shifted)
+    if len(x):
+        others[shifted.argmax(axis=0), np.arange(x.shape[1])] -= 1
+    y[...] = shifted - np.log1p(others.sum(axis=0))
 
 
 @operation(writes="dx[F,B]", reads="dy[F,B] y[F,B]", in_place="dx=dy", splits="B")
