@@ -206,7 +206,7 @@ class Batches:
         model, loss = self._model, self._loss
         if self._class_weight is not None and self.by_class is None:
             if isinstance(loss, CustomLoss):
-                loss.refuse_weights(self._class_weight)
+                loss.check_weights(self._class_weight)
             self.by_class = class_weights(self._class_weight, loss, y, model.outputs)
         by_row = None if given is None else scoring.row_weights(model, loss, given, len(X))
         weights = weights_of_rows(self.by_class, by_row, loss, y, model.outputs, model.dtype)

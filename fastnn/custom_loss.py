@@ -20,9 +20,10 @@ class CustomBound(Bound):
     through all layers in one piece."""
 
     def __init__(
-        self, trainer: "Trainer", loss: CustomLoss, X: Array, y: Array, taken: Array | None = None
+        self, trainer: "Trainer", loss: CustomLoss, X: Array, y: Array, weights: Array | None = None,
+        taken: Array | None = None,
     ) -> None:  # fmt: skip
-        super().__init__(trainer, loss, X, y, taken=taken)
+        super().__init__(trainer, loss, X, y, weights, taken)
         self._function = loss
 
     def run(self, order: Any, rates: Any = None) -> Array:
@@ -97,7 +98,11 @@ class CustomBound(Bound):
     def _gradient(self, rows: Array, step: int) -> float:
         """The loss of some rows, penalties included; the trainer then has its gradient."""
         outputs = self._trainer.forward_rows(self._X, rows, step)
-        judged = self._function.judge(outputs, self._y[rows], first=not self._trainer.loss_checked)
+        first = not self._trainer.loss_checked
+        judged = self._function.judge(outputs, self._y[rows], self._weights_of(rows), first)
         self._trainer.loss_checked = True
         self._trainer.backward(judged.gradient)
         return judged.value + self._trainer.penalty
+
+    def _weights_of(self, rows: Array) -> Array | None:
+        return None if self.weights is None else self.weights[rows]

@@ -168,10 +168,10 @@ def scorer(
 def row_weights(
     model: Sequential, loss: Loss, weights: ArrayLike, rows: int, name: str = "sample_weight"
 ) -> np.ndarray:
-    """Weights of rows, checked, in the model's dtype."""
+    """Weights of rows, checked, in the model's dtype; as they are for a loss of one's own."""
     if isinstance(loss, CustomLoss):
-        loss.refuse_weights(weights)
-    return sample_weights(weights, rows, model.dtype, name)
+        loss.check_weights(weights)
+    return sample_weights(weights, rows, model.dtype, name, loss.native)
 
 
 def check_targets(

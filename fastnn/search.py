@@ -226,7 +226,8 @@ class CustomSearchBound(_Searching, CustomBound):
             def value(theta: Array) -> float:
                 trainer.model.parameters.unflatten(theta)
                 outputs = trainer.forward_rows(self._X, rows, step)
-                return self._function.value(outputs, self._y[rows]) + trainer.penalties(trainer._parts(len(rows)))
+                loss = self._function.value(outputs, self._y[rows], self._weights_of(rows))
+                return loss + float(trainer.penalties(trainer._parts(len(rows))))
 
             loss = self._moved(value, trainer.lr)
         if np.isfinite(loss):

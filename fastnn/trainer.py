@@ -216,8 +216,10 @@ class Trainer:
         targets = self.loss.check_targets(y, parameters.outputs, dtype, "y", allow_nonfinite)
         checks.same_rows(data, targets)
         if isinstance(self.loss, CustomLoss):
-            self.loss.refuse_weights(sample_weight)
-        weights = None if sample_weight is None else sample_weights(sample_weight, len(data), dtype)
+            self.loss.check_weights(sample_weight)
+        weights = None
+        if sample_weight is not None:
+            weights = sample_weights(sample_weight, len(data), dtype, native=self.loss.native)
         return self.bound(data, targets, weights)
 
     def bound(self, X: Array, targets: Array, weights: Array | None = None, taken: Array | None = None) -> Bound:
@@ -229,7 +231,7 @@ class Trainer:
         searches = isinstance(self.optimizer, Search)
         if isinstance(self.loss, CustomLoss):
             own = CustomSearchBound if searches else CustomBound
-            return _checked(own(self, self.loss, X, targets, taken))
+            return _checked(own(self, self.loss, X, targets, weights, taken))
         kind = SearchBound if searches else Bound
         return _checked(kind(self, self.loss, X, targets, weights, taken))
 

@@ -208,7 +208,7 @@ def _class_weights(weights: Any, loss: Any, targets: np.ndarray, outputs: int) -
     if weights is None:
         return None
     if isinstance(loss, CustomLoss):
-        loss.refuse_weights(weights)
+        loss.check_weights(weights)
     return class_weights(weights, loss, targets, outputs)
 
 

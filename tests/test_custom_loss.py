@@ -260,17 +260,127 @@ def test_ctrl_c_ends_a_training_between_steps() -> None:
     assert np.isfinite(net.predict(X)).all()
 
 
-def test_weights_are_refused() -> None:
+# Weights of rows.
+
+
+def weighted_softmax(outputs: Array, labels: Array, sample_weight: Array | None = None) -> tuple[float, Array]:
+    weights = np.ones(len(labels)) if sample_weight is None else sample_weight
+    z = np.asarray(outputs, np.float64)
+    p = np.exp(z - z.max(axis=1, keepdims=True))
+    p /= p.sum(axis=1, keepdims=True)
+    hit = np.arange(len(labels)), labels
+    value = -(weights * np.log(p[hit])).sum() / weights.sum()
+    p[hit] -= 1
+    return float(value), p * (weights / weights.sum())[:, None]
+
+
+def rows_of(data: tuple[Array, ...], size: int) -> list[tuple[Array, ...]]:
+    return [tuple(part[first : first + size] for part in data) for first in range(0, len(data[0]), size)]
+
+
+@pytest.mark.parametrize("batch_size", [8, 40, 32])
+@pytest.mark.parametrize(
+    ("form", "class_weight"),
+    [("arrays", None), ("arrays", "balanced"), ("arrays", {0: 3.0}), ("batches", None), ("batches", [1.0, 0.25, 2.0])],
+)
+def test_a_function_with_weights_trains_as_the_loss_that_it_computes(
+    form: str, batch_size: int, class_weight: Any
+) -> None:
+    X, y = networks.data("cross_entropy", 40, 4, 3)
+    weights = np.random.default_rng(0).uniform(0.5, 20.0, 40)
+    held = X[:10], y[:10], weights[:10]
+    histories, nets = [], [model(), model()]
+    for net, loss in zip(nets, (weighted_softmax, "cross_entropy"), strict=True):
+        given: Any = {"X": X, "y": y, "sample_weight": weights, "batch_size": batch_size}
+        if form == "batches":
+            given = {"X": rows_of((X, y, weights), batch_size)}
+        histories.append(
+            net.fit(
+                **given,
+                loss=loss,
+                class_weight=class_weight,
+                epochs=3,
+                validation_data=held,
+                progress=False,
+                metrics=[],
+            )
+        )
+    for one, other in zip(nets[0].get_weights(), nets[1].get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
+    for name in ("loss", "val_loss"):
+        np.testing.assert_allclose(histories[0][name], histories[1][name], rtol=1e-10)
+    scores = [
+        net.evaluate(X, y, loss=loss, sample_weight=weights, metrics=[])
+        for net, loss in zip(nets, (weighted_softmax, "cross_entropy"), strict=True)
+    ]
+    np.testing.assert_allclose(scores[0]["loss"], scores[1]["loss"], rtol=1e-9)
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "ars"])
+def test_searches_give_the_function_its_weights(optimizer: str) -> None:
+    X, y = networks.data("cross_entropy", 40, 4, 3)
+    weights = np.random.default_rng(0).uniform(0.5, 20.0, 40)
+    nets = [model(), model()]
+    for net, loss in zip(nets, (weighted_softmax, "cross_entropy"), strict=True):
+        net.fit(X, y, loss=loss, optimizer=optimizer, epochs=3, batch_size=40, sample_weight=weights, progress=False)
+    for one, other in zip(nets[0].get_weights(), nets[1].get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-8)
+
+
+def test_weights_come_as_they_were_given_and_may_be_written_into() -> None:
+    X, y = networks.data("cross_entropy", 16, 4, 3)
+    weights, seen = np.linspace(3.0, 1e300, 16), []
+
+    def loss(outputs: Array, labels: Array, sample_weight: Array | None) -> tuple[float, Array]:
+        seen.append(None if sample_weight is None else sample_weight.copy())
+        if sample_weight is not None:
+            sample_weight[...] = np.nan
+        return softmax(outputs, labels)
+
+    net = model(dtype="float32")
+    net.fit(X, y, loss=loss, epochs=1, sample_weight=weights, shuffle=False, progress=False)
+    net.evaluate(X, y, loss=loss, sample_weight=weights)
+    net.fit(X, y, loss=loss, epochs=1, sample_weight=np.ones(16), class_weight={1: 5}, shuffle=False, progress=False)
+    first, scored, by_class = seen[0], *seen[-2:]
+    assert first.tobytes() == weights.tobytes()
+    assert np.isfinite(weights).all()
+    assert scored is not None
+    assert by_class.tolist() == np.where(y == 1, 5.0, 1.0).tolist()
+    seen.clear()
+    net.fit(X, y, loss=loss, epochs=1, progress=False)
+    assert seen[0] is None
+
+
+def test_a_function_without_an_argument_for_weights_is_refused_them() -> None:
     X, y = networks.data("mse", 16, 4, 3)
     ones, net = np.ones(16), model()
+    before = [values.copy() for values in net.get_weights()]
     for call in (
         lambda: net.fit(X, y, loss=squares, sample_weight=ones, progress=False),
         lambda: net.fit(X, y, loss=squares, class_weight="balanced", progress=False),
+        lambda: net.fit([(X, y, ones)], loss=squares, progress=False),
         lambda: net.evaluate(X, y, loss=squares, sample_weight=ones),
         lambda: fnn.Trainer(net, squares).bind(X, y, sample_weight=ones),
     ):
-        with pytest.raises(ValueError, match="a loss of one's own takes no weights"):
+        with pytest.raises(
+            ValueError, match=r"the loss 'squares' takes no weights; .* \(outputs, targets, sample_weight\)"
+        ):
             call()
+    for one, other in zip(net.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (np.zeros((16, 3)), r"y has shape \(16, 3\) and dtype float64, expected whole numbers \(rows,\)"),
+        (np.arange(16), "y has class 3 in row 3, expected 0 to 2"),
+        (-np.ones(16, int), "y has class -1 in row 0"),
+    ],
+)
+def test_targets_that_are_no_classes_are_refused_class_weights(y: Array, message: str) -> None:
+    with pytest.raises(ValueError, match=f"class_weight: {message}"):
+        model().fit(np.zeros((16, 4)), y, loss=weighted_softmax, class_weight="balanced", progress=False)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """A loss of one's own: a Python function of outputs and targets that returns value and gradient."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ from .. import checks
 from ..described import description
 from .base import Array, Loss
 
-Function = Callable[[Array, Array], tuple[Any, Any]]
+Function = Callable[..., tuple[Any, Any]]
 _CHECKED = 6  # entries of the gradient that are compared with differences
 _STEP = 1e-3  # of an output, relative to 1 + |z|
 
@@ -23,7 +24,8 @@ class Judged(NamedTuple):
 
 @description
 class CustomLoss(Loss):
-    """A loss that a Python function computes: `function(outputs, targets) -> (value, gradient)`.
+    """A loss that a Python function computes: `function(outputs, targets) -> (value, gradient)`, or `function(outputs,
+    targets, sample_weight)`.
 
     function   takes the outputs (rows, outputs) of a batch, of the model's dtype, and its rows of y, which may be any
                array with a row for each row of X; returns the value, a number, usually a mean over rows, and its
@@ -31,9 +33,14 @@ class CustomLoss(Loss):
     check      compare some entries of the first gradient with differences of the value; False where the function draws
                random numbers
 
+    A function with an argument `sample_weight` is given by that name the weights of the batch's rows, those of classes
+    times those of samples, (rows,) float64 and as they were given to `fit`; None where there are none. Losses of
+    fastnn divide by the sum of the weights, and the loss of an epoch counts batches by it. For `class_weight` the
+    targets are whole numbers (rows,), from 0 to outputs - 1, or 0 and 1 beside one output.
+
     `fit(loss=function)` is short for `fit(loss=CustomLoss(function))`. Each step leaves native code for Python, some
-    0.2 ms; a full batch goes through the network in one piece. Row weights are not offered: the function may take them
-    from a column of y. Where a model is saved its loss is left out, and `load` gives a model whose loss is None.
+    0.2 ms; a full batch goes through the network in one piece. Where a model is saved its loss is left out, and `load`
+    gives a model whose loss is None.
     """
 
     function: Function
@@ -68,20 +75,34 @@ class CustomLoss(Loss):
 
     def value(self, outputs: Any, y: Any, weights: Array | None = None) -> float:
         """What the function says of outputs (rows, outputs); its gradient is not looked at."""
-        self.refuse_weights(weights)
-        return self._called(np.array(outputs), y)[0]
+        self.check_weights(weights)
+        return self._called(np.array(outputs), y, weights)[0]
 
-    def refuse_weights(self, weights: Any) -> None:
-        """A loss of one's own has none."""
-        if weights is not None:
+    def check_weights(self, weights: Any) -> None:
+        """A ValueError where there are weights and the function has no argument for them."""
+        if weights is not None and not self._takes_weights:
             raise ValueError(
-                "sample_weight, class_weight: a loss of one's own takes no weights; "
-                "give them to its function as a column of y"
+                f"sample_weight, class_weight: the {self._title} takes no weights; give its function an argument "
+                "sample_weight: (outputs, targets, sample_weight)"
             )
 
-    def judge(self, outputs: Array, targets: Array, first: bool = False) -> Judged:
+    def classes(self, targets: Array, outputs: int) -> tuple[Array, int]:
+        """Targets that are the numbers of classes."""
+        count = max(outputs, 2)
+        labels = targets[:, 0] if targets.ndim == 2 and targets.shape[1] == 1 else targets
+        if labels.ndim != 1 or labels.dtype.kind not in "iub":
+            raise ValueError(
+                f"class_weight: y has shape {targets.shape} and dtype {targets.dtype}, expected whole numbers (rows,)"
+            )
+        wrong = (labels < 0) | (labels >= count)
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise ValueError(f"class_weight: y has class {labels[row]} in row {row}, expected 0 to {count - 1}")
+        return labels.astype(np.int64), count
+
+    def judge(self, outputs: Array, targets: Array, weights: Array | None = None, first: bool = False) -> Judged:
         """Value and gradient of a batch, checked; at the first use the gradient also against differences."""
-        value, gradient = self._called(outputs.copy(), targets)
+        value, gradient = self._called(outputs.copy(), targets, weights)
         made = checks.numeric(gradient, f"{self._title}: the gradient")
         if made.shape != outputs.shape:
             given = f"{outputs.shape} as the outputs; the targets have {np.shape(targets)}"
@@ -91,15 +112,23 @@ class CustomLoss(Loss):
                 row, column = np.argwhere(~np.isfinite(made))[0]
                 raise ValueError(f"{self._title}: the gradient at row {row}, output {column} is {made[row, column]}")
             if self.check:
-                self._compare(outputs, targets, value, made)
+                self._compare(outputs, targets, weights, value, made)
         return Judged(value, made)
 
     @property
     def _title(self) -> str:
         return f"loss {getattr(self.function, '__name__', type(self.function).__name__)!r}"
 
-    def _called(self, outputs: Array, targets: Any) -> tuple[float, Any]:
-        result = self.function(outputs, targets)
+    @property
+    def _takes_weights(self) -> bool:
+        try:
+            return "sample_weight" in inspect.signature(self.function).parameters
+        except ValueError:  # some functions written in C do not say
+            return False
+
+    def _called(self, outputs: Array, targets: Any, weights: Array | None) -> tuple[float, Any]:
+        given = {"sample_weight": None if weights is None else weights.copy()} if self._takes_weights else {}
+        result = self.function(outputs, targets, **given)
         if not isinstance(result, (tuple, list)) or len(result) != 2:
             raise TypeError(f"{self._title}: returned {type(result).__name__}, expected a pair (value, gradient)")
         number = np.asarray(result[0])
@@ -108,7 +137,9 @@ class CustomLoss(Loss):
             raise TypeError(f"{self._title}: the value is {what}, expected one number")
         return float(number.reshape(())), result[1]
 
-    def _compare(self, outputs: Array, targets: Array, value: float, gradient: Array) -> None:
+    def _compare(
+        self, outputs: Array, targets: Array, weights: Array | None, value: float, gradient: Array
+    ) -> None:  # fmt: skip
         """The derivative lies between the differences to either side, where there is a kink too; all of that within
         what the function's own rounding may do."""
         wide = outputs.astype(np.float64)
@@ -120,7 +151,7 @@ class CustomLoss(Loss):
             for sign in (-1, 1):
                 moved = wide.copy()
                 moved[index] += sign * step
-                sides.append(sign * (self._called(moved, targets)[0] - value) / step)
+                sides.append(sign * (self._called(moved, targets, weights)[0] - value) / step)
             given, low, high = float(gradient[index]), min(sides), max(sides)
             slack = 1e-2 * max(abs(low), abs(high), largest) + 1e-6 * abs(value) / step
             if not low - slack <= given <= high + slack:

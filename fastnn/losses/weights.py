@@ -9,8 +9,11 @@ from .. import checks
 from .base import Array, Loss
 
 
-def sample_weights(weights: Any, rows: int, dtype: Any, name: str = "sample_weight") -> Array:
-    """Weights as a contiguous (rows,) array of `dtype`: finite, 0 or more. Only their ratios count, see `_scaled`."""
+def sample_weights(weights: Any, rows: int, dtype: Any, name: str = "sample_weight", native: bool = True) -> Array:
+    """Weights as a contiguous (rows,) array of `dtype`: finite, 0 or more. Only their ratios count, see `_scaled`.
+
+    native   the loss's: False gives them as they are, as float64
+    """
     given = checks.numeric(weights, name)
     if given.shape not in ((rows,), (rows, 1)):
         raise ValueError(f"{name}: has shape {given.shape}, expected ({rows},), a number for each row")
@@ -19,7 +22,7 @@ def sample_weights(weights: Any, rows: int, dtype: Any, name: str = "sample_weig
     if wrong.any():
         row = int(np.argmax(wrong))
         raise ValueError(f"{name}: row {row} is {given.reshape(rows)[row]}, expected finite numbers, 0 or more")
-    return _scaled(array, dtype)
+    return _scaled(array, dtype) if native else array
 
 
 def _scaled(weights: Array, dtype: Any) -> Array:
@@ -55,8 +58,9 @@ def class_weights(weights: Any, loss: Loss, targets: Array, outputs: int) -> Arr
 def weights_of_rows(
     by_class: Array | None, by_row: Array | None, loss: Loss, targets: Array, outputs: int, dtype: Any
 ) -> Array | None:
-    """The product of both weights of each row, (rows,) of `dtype`; None where there are none."""
+    """The product of both weights of each row, (rows,) as `sample_weights` gives them; None where there are none."""
     if by_class is None:
         return by_row
     of_class = by_class[loss.classes(targets, outputs)[0]]
-    return _scaled(of_class if by_row is None else of_class * by_row, dtype)
+    product = of_class if by_row is None else of_class * by_row
+    return _scaled(product, dtype) if loss.native else product
