@@ -36,6 +36,11 @@ class Derivative(NamedTuple):
 
 KEPT = Derivative(QUADRATIC, 0.0, 1.0, 0.0)
 _NONE: Mapping[str, float] = MappingProxyType({})
+# Where functions of one's own are compared, from -25 to 25. Kinks tend to lie at round numbers, so that what a
+# derivative says at one is compared too.
+_POINTS = np.array([number * abs(number) / 16 for number in range(-20, 21)])
+# Of the number, or of 1 where that is more: the last digits of exp depend on the machine's library.
+_SAME = 1e-10
 
 
 class ActivationSpec(NamedTuple):
@@ -141,7 +146,9 @@ class Custom(ActivationFunction):
     Both are called with one number of the model's dtype and become one kernel. They are checked when this is made:
     Numba has to compile them, and df has to agree with differences of f at points from -20 to 20, where both must be
     finite. They must not raise errors. Without Numba only backend="reference" takes them. A model with such an
-    activation can be copied, and pickled if its functions can be imported, but not saved.
+    activation can be copied, and pickled if its functions can be imported. Files (`save`, `Checkpoint`) hold what
+    `described` gives in the place of the functions: `load` is given them again, `fit(resume=...)` finds them in the
+    model, and both refuse others.
     """
 
     forward: Callable[[float], float]
@@ -161,6 +168,55 @@ class Custom(ActivationFunction):
     def spec(self) -> ActivationSpec:
         value, both = own.operations(self.forward, self.backward)
         return ActivationSpec(_name(self.forward), value, "slope_backward", KEPT, with_slope=both)
+
+    def described(self) -> dict[str, Any]:
+        """What files hold of it, as JSON: the functions' names, and what they compute, in float64, at 41 points; None
+        stands for a number that is not finite. By these numbers `difference` knows functions again that another
+        process has defined anew. Their code would not do: it is another one for each version of Python, and says
+        nothing of the numbers and functions that it refers to."""
+        functions = {"forward": self.forward, "backward": self.backward}
+        each = {
+            argument: {"name": _name(function), "values": list(_at_points(function))}
+            for argument, function in functions.items()
+        }
+        return {"type": Custom.__name__, **each}
+
+
+def is_own(description: Any) -> bool:
+    """Whether a piece of JSON is a `Custom` as `described` gives it."""
+    return isinstance(description, dict) and description.get("type") == Custom.__name__
+
+
+def own_name(description: Mapping[str, Any]) -> str:
+    """That of a `Custom`, for people, from what `described` gives."""
+    try:
+        forward, backward = (description[argument]["name"] for argument in ("forward", "backward"))
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"damaged description of an activation of your own: {error!r}") from None
+    return f"Custom({forward}, {backward})"
+
+
+def difference(here: Mapping[str, Any], there: Mapping[str, Any]) -> str:
+    """Where the functions differ of which `described` gave two descriptions, the second one from a file: in words, or
+    "" where they compute the same. Their names do not count. ValueError where the second one is damaged."""
+    for argument in ("forward", "backward"):
+        try:
+            now, then = (np.array(description[argument]["values"], dtype=np.float64) for description in (here, there))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"damaged description of an activation of your own: {error!r}") from None
+        if then.shape != _POINTS.shape:
+            raise ValueError(f"damaged description of an activation of your own: {then.size} values of {argument}")
+        same = np.isclose(now, then, rtol=_SAME, atol=_SAME, equal_nan=True)
+        if not same.all():
+            place = int(np.argmin(same))
+            return f"{argument}({_POINTS[place]:g}) is {now[place]:.12g} here, {then[place]:.12g} in the file"
+    return ""
+
+
+@functools.cache
+def _at_points(function: Callable[[float], float]) -> tuple[float | None, ...]:
+    values = own.values(own.compiled(function) if own.has_numba() else function, _POINTS)
+    return tuple(float(value) if np.isfinite(value) else None for value in values)
 
 
 def _name(function: Callable[..., Any]) -> str:

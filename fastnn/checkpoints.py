@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnn import checks, storage
+from fastnn.activations import difference, is_own, own_name
 from fastnn.callbacks import Callback, Context
 
 if TYPE_CHECKING:
@@ -72,7 +73,6 @@ class Checkpoint(Callback):
         folder = Path(os.path.realpath(self.path)).parent
         if not folder.is_dir():
             raise FileNotFoundError(f"Checkpoint(path={self.path!r}): the folder {folder} does not exist")
-        context.model.description()  # a TypeError where a layer has an activation of one's own, which no file holds
         self._written = self.clock()
 
     def on_progress(self, context: Context) -> None:
@@ -110,7 +110,10 @@ class Saved:
         beyond the last of the epochs already."""
         now = json.loads(json.dumps(settings))
         for name, here, there in _differences(now, self.settings, ""):
-            what = f"is {here!r} here, {there!r} in the checkpoint"
+            what = f"is {_in_short(here)!r} here, {_in_short(there)!r} in the checkpoint"
+            if is_own(here) and is_own(there):
+                what = f"computes something else, {own_name(here)} here, {own_name(there)} there: "
+                what += difference(here, there)
             if name.endswith(".hash"):
                 name, what = name.removesuffix(".hash"), "holds other numbers here"
             raise ValueError(
@@ -196,7 +199,10 @@ def fingerprint(array: np.ndarray) -> dict[str, Any]:
 
 def _differences(now: Any, then: Any, name: str) -> Iterator[tuple[str, Any, Any]]:
     """Where two descriptions differ: name of the place, what is there now, what was there."""
-    if isinstance(now, dict) and isinstance(then, dict) and now.keys() == then.keys():
+    if is_own(now) and is_own(then):
+        if difference(now, then):
+            yield name, now, then
+    elif isinstance(now, dict) and isinstance(then, dict) and now.keys() == then.keys():
         for key in now:
             yield from _differences(now[key], then[key], f"{name}.{key}" if name else key)
     elif isinstance(now, list) and isinstance(then, list) and len(now) == len(then):
@@ -204,6 +210,15 @@ def _differences(now: Any, then: Any, name: str) -> Iterator[tuple[str, Any, Any
             yield from _differences(one, other, f"{name}[{place}]")
     elif now != then:
         yield name, now, then
+
+
+def _in_short(value: Any) -> Any:
+    """A description as errors show it: without the numbers that activations of one's own are compared by."""
+    if is_own(value):
+        return own_name(value)
+    if isinstance(value, dict):
+        return {key: _in_short(item) for key, item in value.items()}
+    return [_in_short(item) for item in value] if isinstance(value, list) else value
 
 
 def _without_arrays(value: Any, name: str, tensors: dict[str, np.ndarray]) -> Any:

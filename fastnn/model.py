@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnn import checks
-from fastnn.activations import get_activation
+from fastnn.activations import Custom, get_activation
 from fastnn.initializers import default_initializer, draw, get_initializer
 from fastnn.layers import Activation, Dense, Layer
 from fastnn.layers.base import checked_layers, written
@@ -335,7 +335,8 @@ class Sequential:
         preprocessing   the fitted transform that makes the model's inputs (its width is checked), or several
                         transforms by name, such as {"inputs": ..., "targets": ...}; `fastnn.load_preprocessing` reads
                         them back, bit for bit. `predict` does not apply them: it takes what they give
-        Optimizer moments are not part of it. Errors: see fastnn.storage.write.
+        Optimizer moments are not part of it, nor are functions: `load` is given again those of activations of your own.
+        Errors: see fastnn.storage.write.
         """
         from fastnn import storage
 
@@ -383,31 +384,52 @@ class Sequential:
         return f"Sequential([{layers}], inputs={self.inputs}, dtype={self.dtype.name!r}, seed={self.seed})"
 
 
-def load(path: storage.PathLike) -> Sequential:
+def load(path: storage.PathLike, activations: Iterable[Activation | Custom] = ()) -> Sequential:
     """Read a model written by `Sequential.save`, or that in a checkpoint (`fastnn.Checkpoint`); running code from the
     file is not possible (no pickle).
+
+    activations   those of your own that the model has, `[Activation(forward=f, backward=df)]`: no file holds functions,
+                  but the names of these and what they compute at 41 points from -25 to 25, by which each is put in its
+                  place, whatever its name is now. Others may be among them; without the right ones there is an error
 
     Raises FileNotFoundError, or fastnn.storage.ModelFileError (a ValueError) for an empty, truncated, foreign or
     damaged file, one of a newer version, unknown layers and tensors that do not fit them.
     """
     from fastnn import storage
 
+    own = _own_activations(activations)
     contents = storage.read(path)
     try:
-        return _from_contents(contents)
+        return _from_contents(contents, own)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         text = f"no {error} in the description of the model" if isinstance(error, KeyError) else str(error)
         text = "layers lie in each other too deeply" if isinstance(error, RecursionError) else text
         raise storage.ModelFileError(f"{path}: {text}") from None
 
 
-def _from_contents(contents: storage.Contents) -> Sequential:
+def _own_activations(activations: Any) -> list[Custom]:
+    """Those given to `load`."""
+    if isinstance(activations, Mapping) or not isinstance(activations, Iterable):
+        raise TypeError(f"load(activations={activations!r}): expected a list of Activation(forward=f, backward=df)")
+    own: list[Custom] = []
+    for given in activations:
+        activation = given
+        while isinstance(activation, Activation):
+            activation = activation.name
+        if not isinstance(activation, Custom):
+            raise TypeError(f"load: activations holds {given!r}, expected Activation(forward=f, backward=df)")
+        own.append(activation)
+    return own
+
+
+def _from_contents(contents: storage.Contents, own: list[Custom]) -> Sequential:
     from fastnn import storage
 
     description = contents.model
     if not isinstance(description, dict) or not isinstance(description["layers"], list):
         raise storage.ModelFileError("the description of the model is not an object with layers")
-    layers = [storage.restore(layer, Layer, "layer") for layer in description["layers"]]
+    described = storage.with_own_activations(description["layers"], own, "layers")
+    layers = [storage.restore(layer, Layer, "layer") for layer in described]
     loss = None if description["loss"] is None else storage.restore(description["loss"], Loss, "loss")
     model = Sequential._blank(layers, description["inputs"], description["dtype"], description["seed"], loss)
     tensors = contents.tensors

@@ -6,7 +6,8 @@ A model file is a safetensors file (https://github.com/huggingface/safetensors) 
 
     format          "fastnn"
     version         "1", or "2" with preprocessing; a change that old readers cannot take raises it
-    model           JSON: layers (class name and fields), inputs, dtype, seed, loss
+    model           JSON: layers (class name and fields; of functions that are an activation of one's own their names
+                    and what they compute at some points), inputs, dtype, seed, loss
     preprocessing   JSON: types and settings of the transforms saved with the model, where there are any
     extra           JSON of the caller's, where given (the command line keeps its own preprocessing and the task there)
     training        JSON: the state of a training, where the file is a checkpoint; its arrays are tensors whose names
@@ -20,14 +21,14 @@ import dataclasses
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fastnn import checks
-from fastnn.activations import ActivationFunction, Custom
+from fastnn.activations import ActivationFunction, Custom, difference, is_own, own_name
 from fastnn.initializers import initializer_name
 
 FORMAT = "fastnn"
@@ -204,13 +205,11 @@ def describe(item: Any) -> dict[str, Any]:
     """A layer or a loss (a frozen dataclass) as JSON: its class name under "type", and its fields.
 
     Initializers become their names; one of the user's own is left out, since the weights themselves are in the file.
-    Activations become their names, or the same kind of object; for a function of the user's own there is a TypeError.
+    Activations become their names, or the same kind of object; of functions of the user's own there is what
+    `Custom.described` gives, which `with_own_activations` puts the functions in the place of.
     """
     if isinstance(item, Custom):
-        raise TypeError(
-            f"{item}: an activation of your own is code, which no model file holds: keep the numbers (get_weights, and "
-            "set_weights of a model made anew), or pickle the model"
-        )
+        return item.described()
     fields = {}
     for field in dataclasses.fields(item):
         value = getattr(item, field.name)
@@ -227,6 +226,32 @@ def _described(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_described(item) for item in value]
     return describe(value) if dataclasses.is_dataclass(value) else value
+
+
+def with_own_activations(description: Any, given: Iterable[Custom], place: str) -> Any:
+    """Descriptions of layers, with the activations of the user's own in their places, found among those given by what
+    they compute.
+
+    place   of the description in its file, for people. ModelFileError (without path) where none computes the same.
+    """
+    if isinstance(description, list):
+        return [with_own_activations(item, given, f"{place}[{number}]") for number, item in enumerate(description)]
+    if not isinstance(description, dict):
+        return description
+    if not is_own(description):
+        return {name: with_own_activations(item, given, f"{place}.{name}") for name, item in description.items()}
+    differences = {activation: difference(activation.described(), description) for activation in given}
+    for activation, text in differences.items():
+        if not text:
+            return activation
+    name = own_name(description)
+    if differences:
+        found = "; ".join(f"of {activation} {text}" for activation, text in differences.items())
+        raise ModelFileError(f"{place} is {name}, and none of the activations given computes the same: {found}")
+    raise ModelFileError(
+        f"{place} is {name}, functions of your own, which no file holds: give them, "
+        "fastnn.load(path, activations=[Activation(forward=f, backward=df)])"
+    )
 
 
 def restore(description: Any, base: type, what: str) -> Any:

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import json
 import math
 import pickle
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 
 import fastnn as fnn
-from fastnn import ops
+from fastnn import ops, storage
 from fastnn.activations import ACTIVATIONS, ActivationFunction, ActivationSpec, get_activation
 from fastnn.kernels import cpu, own
 from fastnn.kernels.backends import kernel_address
@@ -434,16 +435,124 @@ def test_reference_has_numbas_result_where_python_raises() -> None:
         np.testing.assert_allclose(model.predict(X, backend=backend), [[-0.0], [2000.0], [swish(1.0)]], rtol=1e-15)
 
 
-def test_models_with_an_own_activation_are_copied_and_pickled_but_not_saved(tmp_path: Path) -> None:
+def test_models_with_an_own_activation_are_copied_and_pickled() -> None:
     model = network(fnn.Activation(forward=swish, backward=swish_prime))
     X, _ = networks.data("mse", 9, 6, 3)
     for other in (model.copy(), copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         assert other.predict(X).tobytes() == model.predict(X).tobytes()
-    with pytest.raises(TypeError, match=r"Custom\(swish, swish_prime\): .*get_weights"):
-        model.save(tmp_path / "model.safetensors")
-    assert not list(tmp_path.iterdir())
+        assert other.description() == model.description()
     assert "Custom(swish, swish_prime)" in model.summary()
     assert "h0, act_prime(h0) = swish(z0)" in str(fnn.Trainer(model, "mse").plan)
+
+
+# One's own in files.
+
+
+def scaled(factor: float) -> fnn.Activation:
+    """Functions that are defined anew with each call, as in another process."""
+    return fnn.Activation(forward=lambda x: factor * x * x, backward=lambda x: 2.0 * factor * x)
+
+
+def test_a_saved_model_with_own_activations_is_loaded_with_them_and_predicts_the_same_bits(tmp_path: Path) -> None:
+    """Each comes into its place by what it computes: both are called <lambda>."""
+    path, steep = tmp_path / "net", fnn.Activation(forward=steps, backward=steps_prime)
+    layers = [fnn.Dense(9, scaled(0.5)), fnn.Residual([fnn.Dense(9, scaled(0.25)), steep]), fnn.Activation(steep)]
+    model = fnn.Sequential(layers, inputs=6, seed=3)
+    model.save(path)
+    given = [fnn.Activation(forward=swish, backward=swish_prime), steep, scaled(0.25), scaled(0.5)]
+    loaded = fnn.load(path, activations=given)
+    assert loaded.layers[0].activation is given[3].name
+    assert [w.tobytes() for w in loaded.get_weights()] == [w.tobytes() for w in model.get_weights()]
+    X = np.random.default_rng(0).standard_normal((33, 6))
+    for backend in BACKENDS:
+        assert loaded.predict(X, backend=backend).tobytes() == model.predict(X, backend=backend).tobytes()
+    loaded.save(tmp_path / "again")
+    assert storage.read(tmp_path / "again").model == storage.read(path).model
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    fnn.Sequential([fnn.Dense(4), fnn.Residual([scaled(0.5)])], inputs=3).save(tmp_path / "net")
+    return tmp_path / "net"
+
+
+@pytest.mark.parametrize(
+    ("activations", "error", "message"),
+    [
+        (
+            [], fnn.ModelFileError,
+            "net: layers[1].layers[0].name is Custom(<lambda>, <lambda>), functions of your own, which no file holds: "
+            "give them, fastnn.load(path, activations=[Activation(forward=f, backward=df)])",
+        ),
+        (
+            [fnn.Activation(forward=steps, backward=steps_prime), scaled(0.51)], fnn.ModelFileError,
+            "net: layers[1].layers[0].name is Custom(<lambda>, <lambda>), and none of the activations given computes "
+            "the same: of Custom(steps, steps_prime) forward(-25) is -12.5 here, 312.5 in the file; of "
+            "Custom(<lambda>, <lambda>) forward(-25) is 318.75 here, 312.5 in the file",
+        ),
+        ([scaled(0.5 * (1 + 1e-9))], fnn.ModelFileError, "forward(-25) is 312.5000003"),
+        (scaled(0.5), TypeError, "expected a list of Activation(forward=f, backward=df)"),
+        ({"own": scaled(0.5)}, TypeError, "expected a list of Activation(forward=f, backward=df)"),
+        ([swish], TypeError, "load: activations holds <function swish"),
+        ([fnn.Activation("relu")], TypeError, "load: activations holds Activation(name='relu'), expected"),
+    ],
+)  # fmt: skip
+def test_a_model_with_own_activations_is_not_loaded_with_others(
+    saved: Path, activations: Any, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error) as caught:
+        fnn.load(saved, activations=activations)
+    assert message in str(caught.value)
+
+
+def test_functions_that_differ_in_rounding_are_the_same(tmp_path: Path) -> None:
+    """The last digit of exp is another one in another library."""
+    fnn.Sequential([fnn.Activation(forward=swish, backward=swish_prime)], inputs=2).save(tmp_path / "net")
+
+    def in_another_order(x: float) -> float:
+        return x * (1.0 / (1.0 + math.exp(-x)))
+
+    other = fnn.Activation(forward=in_another_order, backward=swish_prime)
+    described = [
+        activation.name.described() for activation in (other, fnn.Activation(forward=swish, backward=swish_prime))
+    ]
+    assert described[0]["forward"]["values"] != described[1]["forward"]["values"]
+    assert fnn.load(tmp_path / "net", activations=[other]).layers == (other,)
+
+
+def test_functions_are_known_again_without_numba(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own, "has_numba", lambda: False)
+    model = fnn.load(saved, activations=[scaled(0.5)])
+    assert model.predict(np.ones((2, 3)), backend="reference").shape == (2, 4)
+
+
+def test_a_file_holds_an_own_activation_as_json_of_every_reader(tmp_path: Path) -> None:
+    """Infinity, which JSON does not have, becomes null."""
+    steep = fnn.Activation(forward=lambda x: math.exp(1.5 * x * x), backward=lambda x: 3.0 * x * math.exp(1.5 * x * x))
+    model = fnn.Sequential([steep], inputs=2)
+    described = json.loads(json.dumps(model.description(), allow_nan=False))["layers"][0]["name"]
+    assert (described["forward"]["name"], described["forward"]["values"][::40]) == ("<lambda>", [None, None])
+    assert described["backward"]["values"][20] == 0.0
+    model.save(tmp_path / "net")
+    assert fnn.load(tmp_path / "net", activations=[steep]).layers == (steep,)
+
+
+@pytest.mark.parametrize("given", [[], [scaled(0.5)]])
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        {"type": "Custom"},
+        {"type": "Custom", "forward": "f", "backward": "df"},
+        {"type": "Custom", "forward": {"name": "f", "values": [1.0]}, "backward": {"name": "df", "values": [1.0]}},
+        {"type": "Custom", "forward": {"name": "f", "values": "many"}, "backward": {"name": "df", "values": {}}},
+    ],
+)
+def test_damaged_descriptions_of_own_activations_are_refused(saved: Path, damaged: Any, given: Any) -> None:
+    contents = storage.read(saved)
+    contents.model["layers"][1]["layers"][0]["name"] = damaged
+    storage.write(saved, contents.tensors, contents.model)
+    with pytest.raises(fnn.ModelFileError, match=r"net: (damaged description|layers\[1\].layers\[0\].name is Custom)"):
+        fnn.load(saved, activations=given)
 
 
 @pytest.mark.parametrize(

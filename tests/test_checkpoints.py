@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 
+import cases
 import numpy as np
 import pytest
 
@@ -287,7 +288,8 @@ SCRIPT = """
 
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((300, 6)), rng.integers(0, 3, 300)
-    layers = [fnn.Dense(16, activation="relu"), fnn.BatchNorm(), fnn.Dropout(0.3), fnn.Dense(3)]
+    {definition}
+    layers = [fnn.Dense(16, activation), fnn.BatchNorm(), fnn.Dropout(0.3), fnn.Dense(3)]
     model = fnn.Sequential(layers, inputs=6, seed=2)
     loop.PIECE_WORK = loop.PIECE_SECONDS = 0  # a look around after each step
     seconds = iter(range(0, 10**6, 30))
@@ -307,9 +309,11 @@ SCRIPT = """
 """
 
 
-def run(path, preparation="", callback="lambda context: None"):
+def run(path, preparation="", callback="lambda context: None", definition="activation = 'relu'"):
     """The script in a process of its own; how it ended."""
-    code = textwrap.dedent(SCRIPT).format(path=str(path), preparation=preparation, callback=callback)
+    code = textwrap.dedent(SCRIPT).format(
+        path=str(path), preparation=preparation, callback=callback, definition=definition
+    )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode in (0, -signal.SIGKILL), ended.stderr
@@ -605,18 +609,121 @@ def test_the_state_of_another_optimizer_or_model_is_refused():
         fnn.Trainer(a_model(CLASSES), "mse", "adam").restore(state)
 
 
-def test_a_model_that_no_file_holds_is_refused_before_it_is_trained(tmp_path):
-    own = fnn.Activation(forward=abs_of, backward=sign_of)
-    model = fnn.Sequential([fnn.Dense(2, own)], inputs=5)
-    before = model.get_weights()
-    with pytest.raises(TypeError, match="an activation of your own is code"):
-        model.fit(X, T, loss="mse", callbacks=[fnn.Checkpoint(tmp_path / "run.ckpt", epochs=20)], progress=False)
-    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
+# Activations of one's own.
 
 
-def abs_of(x):
-    return x if x > 0 else -x
+def softened(slope=0.25, at_zero=1.0):
+    """An activation whose functions are defined anew with each call, as in another process."""
+
+    def forward(x):
+        return x if x >= 0 else slope * x
+
+    def backward(x):
+        return (1.0 if x > 0 else at_zero) if x >= 0 else slope
+
+    return fnn.Activation(forward=forward, backward=backward)
 
 
-def sign_of(x):
-    return 1.0 if x > 0 else -1.0
+def own_layers(activation):
+    return [fnn.Dense(7, activation), fnn.Residual([fnn.BatchNorm(), activation, fnn.Dropout(0.2)]), fnn.Dense(2)]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("backend", cases.BACKENDS)
+def test_a_training_with_an_activation_of_ones_own_goes_on(backend, dtype, tmp_path):
+    def make():
+        return a_model(own_layers(softened()), dtype=dtype)
+
+    unbroken, settings = make(), {"backend": backend, "validation_split": 0.2, "optimizer": fnn.Adam(ema_decay=0.9)}
+    whole = fit(unbroken, epochs=5, **settings)
+    model, history = resumed(tmp_path / "run.ckpt", make, at=2, epochs=5, **settings)
+    assert bits(model) == bits(unbroken)
+    assert numbers(history) == numbers(whole)
+
+
+@pytest.fixture(scope="module")
+def written_with_own(tmp_path_factory):
+    """A checkpoint after two epochs of a model with an activation of one's own."""
+    path = tmp_path_factory.mktemp("checkpoints") / "run.ckpt"
+    fit(a_model(own_layers(softened())), epochs=2, callbacks=[fnn.Checkpoint(path)], backend=cases.COMPILED[0])
+    return path
+
+
+def test_an_activation_of_ones_own_goes_on_by_another_set_of_kernels_and_other_names(written_with_own):
+    def identity_above_zero(x):
+        return x if x >= 0 else 0.25 * x
+
+    activation = fnn.Activation(forward=identity_above_zero, backward=lambda x: 1.0 if x >= 0 else 0.25)
+    unbroken, model = (a_model(own_layers(one)) for one in (softened(), activation))
+    fit(unbroken, epochs=4)
+    fit(model, epochs=4, resume=written_with_own, backend=cases.COMPILED[-1])
+    assert bits(model) == bits(unbroken)
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        (
+            own_layers(softened(0.3)),
+            r"layers\[0\].activation computes something else, Custom\(forward, backward\) here, Custom\(forward, "
+            r"backward\) there: forward\(-25\) is -7.5 here, -6.25 in the file; only",
+        ),
+        (own_layers(softened(0.25 + 1e-9)), r"forward\(-25\) is -6.250000025 here, -6.25 in the file"),
+        (own_layers(softened(at_zero=0.25)), r"layers\[0\].activation .*backward\(0\) is 0.25 here, 1 in the file"),
+        (
+            [*own_layers(softened())[:1], *own_layers(softened(0.3))[1:]],
+            r"layers\[1\].layers\[1\].name computes something else",
+        ),
+        (own_layers(fnn.Activation("relu")), r"is 'relu' here, 'Custom\(forward, backward\)' in the checkpoint; only"),
+        (
+            own_layers(softened())[1:],
+            r"layers is .*'name': 'Custom\(forward, backward\)'.* here, .*'Custom\(forward, backward\)'",
+        ),
+    ],
+)
+def test_another_activation_of_ones_own_is_refused_before_anything_is_changed(written_with_own, layers, message):
+    model = a_model(layers)
+    before, file = bits(model), written_with_own.read_bytes()
+    with pytest.raises(ValueError, match=message) as caught:
+        fit(model, epochs=4, resume=written_with_own)
+    assert "values" not in str(caught.value)
+    assert bits(model) == before
+    assert model.loss is None
+    assert written_with_own.read_bytes() == file
+
+
+def test_the_model_of_a_checkpoint_is_loaded_with_its_activation(written_with_own):
+    twin = a_model(own_layers(softened()))
+    fit(twin, epochs=2)
+    model = fnn.load(written_with_own, activations=[softened()])
+    assert bits(model) == bits(twin)
+    assert model.predict(X).tobytes() == twin.predict(X).tobytes()
+    with pytest.raises(
+        fnn.ModelFileError, match=r"run.ckpt: layers\[0\].activation is Custom\(forward, backward\), funct"
+    ):
+        fnn.load(written_with_own)
+
+
+OWN = """
+    def swish(x):
+        return x / (1.0 + np.exp(-x))
+
+    def swish_prime(x):
+        s = 1.0 / (1.0 + np.exp(-x))
+        return s + x * s * (1.0 - s)
+
+    activation = fnn.Activation(forward=swish, backward=swish_prime)
+"""
+
+
+@posix
+def test_a_process_that_defines_the_functions_again_ends_with_the_bits_of_one_never_killed(tmp_path):
+    definition = textwrap.dedent(OWN)
+    assert run(tmp_path / "whole", definition=definition) == 0
+    stop = "fnn.LambdaCallback(on_progress=lambda context: context.steps_done == 41 and die())"
+    assert run(tmp_path / "run", callback=stop, definition=definition) == -signal.SIGKILL
+    assert 0 < checkpoints.read(tmp_path / "run").state["trainer"]["step_count"] < 41
+    assert run(tmp_path / "run", definition=definition) == 0
+    whole, other = (storage.read(tmp_path / f"{name}.model") for name in ("whole", "run"))
+    assert other.extra == whole.extra
+    assert {n: a.tobytes() for n, a in other.tensors.items()} == {n: a.tobytes() for n, a in whole.tensors.items()}
