@@ -22,6 +22,7 @@ import numpy as np
 from fastnn import checks, storage
 from fastnn.activations import difference, is_own, own_name
 from fastnn.callbacks import Callback, Context
+from fastnn.layers import Layer
 
 if TYPE_CHECKING:
     from fastnn.model import Sequential
@@ -108,8 +109,8 @@ class Saved:
     def check(self, settings: Mapping[str, Any], epochs: int) -> None:
         """ValueError that names the first of the settings that is another here than in the checkpoint, or where it is
         beyond the last of the epochs already."""
-        now = json.loads(json.dumps(settings))
-        for name, here, there in _differences(now, self.settings, ""):
+        now, then = _with_all_fields(json.loads(json.dumps(settings))), _with_all_fields(self.settings)
+        for name, here, there in _differences(now, then, ""):
             what = f"is {_in_short(here)!r} here, {_in_short(there)!r} in the checkpoint"
             if is_own(here) and is_own(there):
                 what = f"computes something else, {own_name(here)} here, {own_name(there)} there: "
@@ -195,6 +196,15 @@ def fingerprint(array: np.ndarray) -> dict[str, Any]:
     rows = np.unique(np.linspace(0, len(array) - 1, min(len(array), _SAMPLE)).astype(np.int64))
     digest = hashlib.blake2b(np.ascontiguousarray(array[rows]).tobytes(), digest_size=16).hexdigest()
     return {"shape": list(array.shape), "dtype": array.dtype.name, "hash": digest}
+
+
+def _with_all_fields(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings whose layers have all fields: those that the fastnn that wrote them did not know have their defaults."""
+    try:
+        layers = [storage.describe(storage.restore(layer, Layer, "layer")) for layer in settings["layers"]]
+    except storage.ModelFileError:  # an unknown layer: that is a difference, and named as one
+        return settings
+    return {**settings, "layers": layers}
 
 
 def _differences(now: Any, then: Any, name: str) -> Iterator[tuple[str, Any, Any]]:

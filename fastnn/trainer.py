@@ -332,7 +332,7 @@ class Trainer:
 
     @property
     def penalty(self) -> float:
-        """The penalties of the layers (`Dense(l1=..., l2=...)`) at the last `backward`: what they add to the loss."""
+        """The penalties of the layers (their `l1` and `l2`) at the last `backward`: what they add to the loss."""
         return float(self._penalties[0])
 
     def penalties(self, program: Program) -> float:

@@ -1,5 +1,6 @@
 """Checkpoints: a training that is resumed ends with the bits of one that never stopped."""
 
+import json
 import os
 import shutil
 import signal
@@ -404,6 +405,27 @@ def written(tmp_path_factory):
     settings = {"validation_data": (X[:9], T[:9]), "schedule": fnn.StepDecay(0.5, 2)}
     fit(a_model(), epochs=2, callbacks=[fnn.Checkpoint(path), fnn.EarlyStopping(3)], **settings)
     return path
+
+
+def test_a_checkpoint_of_layers_that_had_fewer_fields_is_resumed(tmp_path, monkeypatch):
+    """Those of an older fastnn: what it did not know has its default."""
+    layers = [fnn.Dense(12, "relu"), fnn.Residual([fnn.LayerNorm(), fnn.Dense(12)]), fnn.BatchNorm(), fnn.Dense(2)]
+    unbroken = a_model(layers)
+    fit(unbroken, epochs=4)
+
+    def with_fewer_fields(layer, describe=storage.describe):
+        return {name: value for name, value in describe(layer).items() if name not in ("l1", "l2")}
+
+    path = tmp_path / "run.ckpt"
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "describe", with_fewer_fields)
+        fit(a_model(layers), epochs=2, callbacks=[fnn.Checkpoint(path)])
+    assert '"l1"' not in json.dumps(storage.read(path).model)
+    model = a_model(layers)
+    fit(model, epochs=4, resume=path)
+    assert bits(model) == bits(unbroken)
+    with pytest.raises(ValueError, match=r"layers\[2\].l1 is 0.1 here, 0.0 in the checkpoint"):
+        fit(a_model([*layers[:2], fnn.BatchNorm(l1=0.1), layers[3]]), epochs=4, resume=path)
 
 
 def other(array, place, value):

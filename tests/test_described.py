@@ -18,6 +18,7 @@ ITEMS = [
     fnn.CrossEntropy(), fnn.MSE(), fnn.BCE(), fnn.SGD(0.1, 0.9), fnn.AdaGrad(), fnn.RMSProp(),
     fnn.Adam(betas=(0.8, 0.9)), fnn.Huber(0.5), fnn.Quantile(0.9), fnn.CrossEntropy(0.1), fnn.Focal(1.0),
     fnn.MultiClassHinge(2.0, 2), fnn.GaussianLikelihood(1e-3), fnn.Dense(3, l1=0.1, l2=0.2),
+    fnn.Embedding({0: (2, 2)}, l1=0.1), fnn.BatchNorm(l2=0.5), fnn.LayerNorm(l1=1), fnn.RMSNorm(l2=2.0),
     *initializers.INITIALIZERS.values(),
 ]  # fmt: skip
 NAMES = {**vars(fnn), **vars(initializers), **{name: getattr(fnn, name) for name in fnn.__all__}}

@@ -2,11 +2,13 @@
 
 import dataclasses
 from collections.abc import Iterable, Mapping
+from dataclasses import field
 from typing import Any, ClassVar
 
 import numpy as np
 
 from .. import checks
+from ..described import description
 from ..plan.arena import Layout, Ref
 from ..plan.compiler import Builder, Gradient, Value
 
@@ -80,6 +82,24 @@ class Layer:
         raise NotImplementedError
 
 
+@description
+class _Penalized(Layer):
+    """What layers with weights, or with gamma, have in common: l1 sum |w| + l2 sum w**2 over them is added to the loss
+    of a training step. Biases and beta have no penalty."""
+
+    l1: float = field(default=0.0, kw_only=True)
+    l2: float = field(default=0.0, kw_only=True)
+
+    def __post_init__(self) -> None:
+        for name in ("l1", "l2"):
+            value = checks.number(type(self).__name__, name, getattr(self, name), minimum=0.0)
+            object.__setattr__(self, name, value)
+
+    def penalize(self, builder: Builder) -> None:
+        if self.l1 or self.l2:
+            builder.penalize(self.l1, self.l2)
+
+
 def checked_layers(owner: str, argument: str, layers: Any) -> tuple[Layer, ...]:
     """The layers as a tuple, each an instance of a known class."""
     if isinstance(layers, (str, Layer)) or not isinstance(layers, Iterable):
@@ -94,14 +114,14 @@ def checked_layers(owner: str, argument: str, layers: Any) -> tuple[Layer, ...]:
 
 
 def written(layer: Layer) -> str:
-    """A layer as a user writes it: required fields without a name, defaults left out."""
+    """A layer as a user writes it: required fields without a name, and first; defaults left out."""
     parts = []
-    for field in dataclasses.fields(layer):  # type: ignore[arg-type]
-        value = getattr(layer, field.name)
-        if field.default is dataclasses.MISSING:
+    for option in sorted(dataclasses.fields(layer), key=lambda option: bool(option.kw_only)):  # type: ignore[arg-type]
+        value = getattr(layer, option.name)
+        if option.default is dataclasses.MISSING:
             parts.append(_value(value))
-        elif value != field.default:
-            parts.append(f"{field.name}={_value(value)}")
+        elif value != option.default:
+            parts.append(f"{option.name}={_value(value)}")
     return f"{type(layer).__name__}({', '.join(parts)})"
 
 

@@ -16,7 +16,7 @@ from ..plan.arena import Layout, Ref, padded
 from ..plan.compiler import Builder, Gradient, Value
 from ..plan.plan import Given
 from .activation import Activation, activate, differentiate, keeps_slope
-from .base import Layer
+from .base import _Penalized
 
 if TYPE_CHECKING:
     from ..initializers import Initializer
@@ -28,7 +28,7 @@ _TERMS_IN_PLACE = 1000  # beyond, kernels cut the sums of a product into blocks,
 
 
 @description
-class Dense(Layer):
+class Dense(_Penalized):
     """activation(x W + b) with W of shape (fan_in, fan_out) and b of shape (fan_out,).
 
     units         fan_out, at least 1
@@ -37,8 +37,8 @@ class Dense(Layer):
     bias          False leaves b out
     weight_init   name or initializer; None chooses by the activation, see `fastnn.initializers.default_initializer`
     bias_init     the same for b
-    l1, l2        penalties on W, 0 or more: l1 sum |W| + l2 sum W^2 is added to the loss of each training step (Keras's
-                  regularizers). PyTorch's weight_decay of SGD is 2 l2, and takes the biases too
+    l1, l2        penalties on W, by name, 0 or more: l1 sum |W| + l2 sum W^2 is added to the loss of each training step
+                  (Keras's kernel_regularizer). PyTorch's weight_decay of SGD is 2 l2, and takes the biases too
     """
 
     units: int
@@ -46,8 +46,6 @@ class Dense(Layer):
     bias: bool = True
     weight_init: "str | Initializer | None" = None
     bias_init: "str | Initializer" = "zeros"
-    l1: float = 0.0
-    l2: float = 0.0
 
     def __post_init__(self) -> None:
         from ..initializers import get_initializer
@@ -60,8 +58,7 @@ class Dense(Layer):
         if self.weight_init is not None:
             get_initializer(self.weight_init)
         get_initializer(self.bias_init)
-        for name in ("l1", "l2"):
-            object.__setattr__(self, name, checks.number("Dense", name, getattr(self, name), minimum=0.0))
+        super().__post_init__()
 
     def outputs(self, inputs: int) -> int:
         return self.units
@@ -121,10 +118,6 @@ class Dense(Layer):
             derivative=derivative.kind, c0=derivative.c0, c1=derivative.c1, c2=derivative.c2,
         )  # fmt: skip
         return Gradient(f"d{x.name}", dx, through_activation=form is not None)
-
-    def penalize(self, builder: Builder) -> None:
-        if self.l1 or self.l2:
-            builder.penalize("weight", self.l1, self.l2, builder.kept[builder.layer]["x"].features)
 
     def _product(self, builder: Builder, name: str, x: Value) -> str:
         """The operation of one of the three products."""

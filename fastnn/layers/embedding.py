@@ -10,7 +10,7 @@ from ..described import description
 from ..plan.arena import Layout, Ref
 from ..plan.compiler import Builder, Gradient, Value
 from ..plan.plan import Given
-from .base import Layer
+from .base import Layer, _Penalized
 
 if TYPE_CHECKING:
     from ..initializers import Initializer
@@ -20,7 +20,7 @@ _MOST_CATEGORIES = 2**24 - 1  # float32 holds every code
 
 
 @description
-class Embedding(Layer):
+class Embedding(_Penalized):
     """A learnt vector for each category, in the place of the column that holds its code; other columns pass.
 
         Sequential([Embedding({0: (7, 3), 4: (1000, 16)}), Dense(64, "relu"), Dense(1)], inputs=6)
@@ -28,6 +28,8 @@ class Embedding(Layer):
     columns       column of the inputs -> (categories, width): codes are whole numbers from 0 to categories - 1, stored
                   as floats beside the other columns; `(column, categories, width)` one after the other do as well
     weight_init   name or initializer of the tables (categories, width)
+    l1, l2        penalties on the tables, as those of `Dense` on W: on whole tables in each step, whatever categories
+                  are in the batch (Keras's embeddings_regularizer)
 
     It reads codes, so it stands where the inputs are: first, or behind Flatten and a Standardize that leaves its
     columns alone. Data with any other code are refused. A code for what is missing or unknown is a category like all
@@ -45,6 +47,7 @@ class Embedding(Layer):
 
         object.__setattr__(self, "columns", _columns(self.columns))
         get_initializer(self.weight_init)
+        super().__post_init__()
 
     def outputs(self, inputs: int) -> int:
         return inputs - len(self.columns) + sum(width for _, _, width in self.columns)

@@ -10,15 +10,22 @@ from ..described import description
 from ..plan.arena import Layout, Ref
 from ..plan.compiler import Builder, Gradient, Value
 from ..plan.plan import Given
-from .base import Layer
+from .base import _Penalized
 
 
-class _Norm(Layer):
+class _Norm(_Penalized):
     """What layers with a learnt scale gamma and shift beta, both optional, have in common."""
 
     initial: ClassVar[Mapping[str, float]] = {"gamma": 1.0, "running_var": 1.0}
     scale: bool
     shift: bool
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        name = "l1" if self.l1 else "l2"
+        if getattr(self, name) and not self.scale:
+            owner = f"{type(self).__name__}(scale=False, {name}={getattr(self, name)!r})"
+            raise ValueError(f"{owner}: {name} is a penalty on gamma, which scale=False leaves out")
 
     @property
     def _learnt(self) -> dict[str, bool]:
@@ -68,6 +75,8 @@ class BatchNorm(_Norm):
     eps        added to the variance, above 0
     scale      False leaves gamma out
     shift      False leaves beta out
+    l1, l2     penalties on gamma, as those of `Dense` on W: they pull it to 0, not to 1 (Keras's gamma_regularizer).
+               With l1 features that a network can do without get a gamma near 0 (Liu et al. 2017, network slimming)
 
     It normalises what stands before it: `Dense(8), BatchNorm(), Activation("relu")` the inputs of the activation, as
     Ioffe and Szegedy 2015, who leave out the bias of the Dense, which has no effect there; `Dense(8, "relu"),
@@ -90,6 +99,7 @@ class BatchNorm(_Norm):
         object.__setattr__(self, "eps", _checked_eps("BatchNorm", self.eps))
         object.__setattr__(self, "scale", checks.flag("BatchNorm", "scale", self.scale))
         object.__setattr__(self, "shift", checks.flag("BatchNorm", "shift", self.shift))
+        super().__post_init__()
 
     def buffers(self, layout: Layout, index: int, inputs: int, dtype: np.dtype[Any]) -> dict[str, Ref]:
         return {k: Ref("state", layout.vector(f"{k}{index}", inputs, dtype)) for k in ("running_mean", "running_var")}
@@ -170,9 +180,10 @@ class LayerNorm(_RowNorm):
     """gamma (x - mean) / sqrt(var + eps) + beta with mean and variance of each row over its features, in training and
     inference alike.
 
-    eps     added to the variance, above 0
-    scale   False leaves gamma out
-    shift   False leaves beta out
+    eps      added to the variance, above 0
+    scale    False leaves gamma out
+    shift    False leaves beta out
+    l1, l2   penalties on gamma, as those of `Dense` on W: they pull it to 0, not to 1 (Keras's gamma_regularizer)
 
     Ba, Kiros and Hinton 2016. PyTorch's variant (the biased variance) and defaults; there elementwise_affine=False
     leaves out both and bias=False beta (Keras: scale, center, and eps 1e-3).
@@ -187,14 +198,16 @@ class LayerNorm(_RowNorm):
         object.__setattr__(self, "eps", _checked_eps("LayerNorm", self.eps))
         object.__setattr__(self, "scale", checks.flag("LayerNorm", "scale", self.scale))
         object.__setattr__(self, "shift", checks.flag("LayerNorm", "shift", self.shift))
+        super().__post_init__()
 
 
 @description
 class RMSNorm(_RowNorm):
     """gamma x / sqrt(mean of x**2 + eps), the mean over the features of each row, in training and inference alike.
 
-    eps     added to the mean of squares, above 0; None: the machine epsilon of the model's dtype (float32: 1.2e-7)
-    scale   False leaves gamma out
+    eps      added to the mean of squares, above 0; None: the machine epsilon of the model's dtype (float32: 1.2e-7)
+    scale    False leaves gamma out
+    l1, l2   penalties on gamma, as those of `Dense` on W: they pull it to 0, not to 1
 
     Zhang and Sennrich 2019. PyTorch's variant and defaults; there elementwise_affine=False leaves out gamma (Keras: eps
     1e-6).
@@ -209,3 +222,4 @@ class RMSNorm(_RowNorm):
         if self.eps is not None:
             object.__setattr__(self, "eps", _checked_eps("RMSNorm", self.eps))
         object.__setattr__(self, "scale", checks.flag("RMSNorm", "scale", self.scale))
+        super().__post_init__()

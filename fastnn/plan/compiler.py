@@ -204,21 +204,17 @@ class Builder:
     def gradient(self, kind: str) -> Ref:
         return self.parameters.refs[self.layer][kind].within("gradients")
 
-    def penalize(self, kind: str, l1: float, l2: float, columns: int | None = None) -> None:
-        """Writes the operation that adds l1 sum |w| + l2 sum w**2 over a parameter to the loss, and its gradient to
-        that of the parameter: once a step, after the gradients of its parts were added up.
-
-        columns   only so many of a matrix that has a bias in its last one
-        """
-        weight, dweight = self.parameter(kind), self.gradient(kind)
-        if columns is not None:
-            weight, dweight = weight.first(columns), dweight.first(columns)
-        if weight.transposed:  # as they lie in memory
-            weight, dweight = weight.T, dweight.T
-        self.call(
-            "penalty", f"loss, d{weight.slot.name} += penalty({weight.slot.name})",
-            dweight=dweight, loss=Given("loss"), weight=weight, l1=l1, l2=l2,
-        )  # fmt: skip
+    def penalize(self, l1: float, l2: float) -> None:
+        """Writes the operations that add l1 sum |w| + l2 sum w**2 over each array of the layer, but for bias and beta,
+        to the loss, and its gradient to that of the array: once a step, after the gradients of its parts were added
+        up."""
+        for entry, weight in zip(self.parameters.entries, self.parameters.matrices(), strict=True):
+            if entry.layer == self.layer and entry.kind not in ("bias", "beta"):
+                name = self.parameter(entry.kind).slot.name
+                self.call(
+                    "penalty", f"loss, d{name} += penalty({name})",
+                    dweight=weight.within("gradients"), loss=Given("loss"), weight=weight, l1=l1, l2=l2,
+                )  # fmt: skip
 
     def buffer(self, kind: str) -> Ref:
         return self.parameters.state_refs[self.layer][kind]
