@@ -83,27 +83,34 @@ _HOME = {
     "SGD": "optimizers",
     "SearchThenConverge": "schedules",
     "Sequential": "model",
+    "Space": "sweeps",
     "SquaredHinge": "losses",
     "Standardize": "layers",
     "Standardizer": "preprocessing",
     "StepDecay": "schedules",
+    "SweepResult": "sweeps",
     "TopK": "metrics",
     "Trainer": "trainer",
+    "TrialStopped": "sweeps",
     "TwoPoint": "optimizers",
     "Whitener": "preprocessing",
     "backends": "kernels.backends",
     "calibration_curve": "metrics",
     "confusion_matrix": "metrics",
     "gradcheck": "gradcheck",
+    "integers": "sweeps",
     "load": "model",
     "load_preprocessing": "preprocessing",
+    "log_uniform": "sweeps",
     "lr_range_test": "range_test",
     "ranking_of_pairs": "losses",
+    "sweep": "sweeps",
+    "uniform": "sweeps",
 }
 
 _MODULES = (
     "activations", "callbacks", "data", "encoding", "initializers", "losses", "metrics", "ops", "optimizers",
-    "preprocessing", "schedules", "storage",
+    "preprocessing", "schedules", "storage", "sweeps",
 )  # fmt: skip
 """Modules that users call by name, which are imported when they are."""
 
@@ -188,6 +195,7 @@ if TYPE_CHECKING:
     )
     from .sources import BlockShuffle
     from .storage import ModelFileError
+    from .sweeps import Space, SweepResult, TrialStopped, integers, log_uniform, sweep, uniform
     from .trainer import Trainer
 
 

@@ -15,10 +15,11 @@ INITIALIZE = 0  # index: parameter number, see initializers.draw
 SHUFFLE = 1  # index: epoch, counted from 0
 SPLIT = 2  # index: 0
 SEARCH = 3  # index: step, counted from 0
+SWEEP = 4  # index: configuration, counted from 0
 
 
 def key(seed: int, purpose: int) -> int:
-    """The 128-bit Philox key of one purpose (INITIALIZE, SHUFFLE, SPLIT, SEARCH) under a seed (at least 0)."""
+    """The 128-bit Philox key of one purpose (INITIALIZE, SHUFFLE, SPLIT, SEARCH, SWEEP) under a seed (at least 0)."""
     words = np.random.SeedSequence(seed, spawn_key=(purpose,)).generate_state(2, np.uint64)
     return int(words[0]) | int(words[1]) << 64
 

@@ -35,6 +35,7 @@ FLOORS = [
         "scoring",
     },
     {"batches", "checkpoints", "loop", "model", "prefetch", "range_test", "sources", "training"},
+    {"sweeps"},
     {"cli"},
     {"__main__"},
 ]
@@ -222,8 +223,10 @@ def test_every_public_method_has_a_docstring(name):
             assert inspect.getdoc(getattr(getattr(fastnn, name), attribute)), attribute
 
 
-def test_nothing_is_pickled():
-    for path in NAMES.values():
+def test_nothing_is_pickled_but_for_the_processes_of_a_sweep():
+    for name, path in NAMES.items():
+        if name == "sweeps.elsewhere":
+            continue
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, (ast.Import, ast.ImportFrom)):
                 names = {alias.name for alias in node.names} | {getattr(node, "module", None)}

@@ -1,0 +1,130 @@
+"""The results file of a sweep: a line that says what was swept, then a line of JSON for each trial that is done.
+
+A line is written by one call and on disk before its trial counts. What a crash has left of a line is cut off when the
+file is opened again. One sweep at a time holds the file, by a lock that ends with its process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from .trials import Trial
+
+FORMAT = 1
+
+
+class ResultsError(ValueError):
+    """A results file that is not this sweep's, or not a results file, or in use."""
+
+
+class ResultsFile:
+    """The file, open and locked.
+
+    header   what the sweep is, JSON values; that of a file that exists must be the same
+    resume   go on with a file that exists; False refuses one
+    trials   those that it had, in its order
+    """
+
+    def __init__(self, path: str | PathLike[str], header: dict[str, Any], resume: bool) -> None:
+        self.path = Path(path)
+        header = {"fastnn sweep": FORMAT, **header}
+        try:
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        except OSError as error:
+            raise ResultsError(f"results={str(path)!r}: {error.strerror or error}") from None
+        try:
+            _lock(self._file, self.path)
+            text, whole = _whole_lines(self._file)
+            if text and not resume:
+                raise ResultsError(f"results={str(path)!r}: exists; resume=True goes on with it")
+            found = _parsed(text[:whole], self.path)
+            if found is not None:
+                _compare(found[0], header, self.path)
+            self.trials = [] if found is None else found[1]
+            os.ftruncate(self._file, 0 if found is None else whole)
+            if found is None:
+                self._write(json.dumps(header))
+        except BaseException:
+            self.close()
+            raise
+
+    def append(self, trial: Trial) -> None:
+        """A trial's line, on disk when this returns."""
+        self._write(trial.line())
+
+    def close(self) -> None:
+        """Gives the file free."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def _write(self, line: str) -> None:
+        data = f"{line}\n".encode()
+        if os.write(self._file, data) != len(data):
+            raise OSError(f"{self.path}: the disk took a part of a line; it is cut off when the sweep is resumed")
+        os.fsync(self._file)
+
+
+def read(path: str | PathLike[str]) -> tuple[dict[str, Any], list[Trial]]:
+    """Header and trials of a results file, which may be in use; what may be half a line at its end is left out."""
+    try:
+        text = Path(path).read_bytes()
+    except OSError as error:
+        raise ResultsError(f"{path}: {error.strerror or error}") from None
+    found = _parsed(text[: text.rfind(b"\n") + 1], Path(path))
+    if found is None:
+        raise ResultsError(f"{path}: is empty")
+    return found
+
+
+def _whole_lines(file: int) -> tuple[bytes, int]:
+    """What is in a file, and how much of it are whole lines."""
+    os.lseek(file, 0, os.SEEK_SET)
+    parts = []
+    while part := os.read(file, 2**24):
+        parts.append(part)
+    text = b"".join(parts)
+    return text, text.rfind(b"\n") + 1
+
+
+def _parsed(text: bytes, path: Path) -> tuple[dict[str, Any], list[Trial]] | None:
+    lines = text.decode(errors="replace").splitlines()
+    if not lines:
+        return None
+    try:
+        header = json.loads(lines[0])
+        known = header["fastnn sweep"]
+    except (ValueError, TypeError, KeyError):
+        raise ResultsError(f"{path}: is no results file of a sweep") from None
+    if known != FORMAT:
+        raise ResultsError(f"{path}: was written by another version of fastnn (format {known}, expected {FORMAT})")
+    trials = []
+    for number, line in enumerate(lines[1:], start=2):
+        try:
+            trials.append(Trial.from_line(line))
+        except ValueError as error:
+            raise ResultsError(f"{path}, line {number}: {error}") from None
+    return header, trials
+
+
+def _compare(found: dict[str, Any], header: dict[str, Any], path: Path) -> None:
+    for name, value in json.loads(json.dumps(header)).items():
+        if found.get(name) != value:
+            raise ResultsError(
+                f"{path}: is of another sweep: its {name} is {json.dumps(found.get(name))}, now {json.dumps(value)}"
+            )
+
+
+def _lock(file: int, path: Path) -> None:
+    try:
+        import fcntl
+    except ImportError:  # not on Windows, where two sweeps on one file are the user's care
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise ResultsError(f"{path}: another sweep is writing it") from None

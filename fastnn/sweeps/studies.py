@@ -1,0 +1,200 @@
+"""Searches that learn from results, and pruning: Optuna's samplers and pruners, by ask and tell.
+
+A training is a trial of an Optuna study, repeats of a configuration are trials with the same parameters. The study may
+lie in any storage of Optuna's, so that its dashboard shows it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastnn import checks
+
+from .space import SEED, Choice, Config, Dimension, Integers, Space
+from .strategies import SEARCHES, Listed
+from .trials import Trial, key_of
+
+try:
+    import optuna
+except ImportError:
+    raise ImportError(
+        "sweep(search='tpe', prune=...) needs optuna: pip install 'fastnn[sweeps]'"
+    ) from None  # fmt: skip
+
+PRUNERS = ("asha", "median")
+_KEY, _OWNER = "fastnn key", "fastnn results"  # attributes of trials in the study
+_States = optuna.trial.TrialState
+
+
+class Studied:
+    """Configurations from a sampler, or from a list, as trials of a study, whose pruner is asked."""
+
+    def __init__(
+        self, space: Space, search: Any, trials: int | None, seed: int, prune: Any, larger_is_better: bool,
+        budget: int | None,
+    ) -> None:  # fmt: skip
+        direction = "maximize" if larger_is_better else "minimize"
+        self._space, self._budget = space, budget
+        self._listed: Listed | None = None
+        self._study = _study(search, seed, prune, direction)
+        if isinstance(search, str) and search != "tpe":
+            self._listed = Listed(space, search, trials, seed)
+            trials = self._listed.total
+        elif trials is None:
+            raise ValueError(f"sweep(search={search!r}): say how many: trials=...")
+        self.total = trials
+        self.prunes = not isinstance(self._study.pruner, optuna.pruners.NopPruner)
+        self._distributions = {name: _distribution(dimension) for name, dimension in space.varied.items()}
+        self._asked, self._owner = 0, ""
+        self._left: list[tuple[Config, dict[str, Any]]] = []  # repeats of configurations that were begun
+
+    def ask(self) -> tuple[Config, Any] | None:
+        """As `Strategy.ask`."""
+        if self.total is not None and self._asked >= self.total:
+            return None
+        if self._listed is not None:
+            found = self._listed.ask()
+            if found is None:
+                return None
+            self._asked += 1
+            shared = {name: found[0][name] for name in self._distributions}
+            return found[0], self._begin(shared, found[0])
+        self._asked += 1
+        if self._left:
+            shared, repeat = self._left.pop(0)
+            return {**shared, **repeat}, self._begin(shared, {**shared, **repeat})
+        token = self._study.ask(self._distributions)
+        shared = dict(token.params)
+        first, *others = self._space.repeats
+        self._left = [(shared, repeat) for repeat in others]
+        self._mark(token, {**shared, **first})
+        return {**shared, **first}, token
+
+    def stops(self, token: Any, step: int, value: float) -> bool:
+        """As `Strategy.stops`."""
+        token.report(value, step)
+        return bool(token.should_prune())
+
+    def tell(self, token: Any, trial: Trial) -> None:
+        """As `Strategy.tell`."""
+        state = _state(trial)
+        self._study.tell(token, trial.value if state == _States.COMPLETE else None, state)
+
+    def drop(self, token: Any) -> None:
+        """A trial that was stopped with the sweep."""
+        self._study.tell(token, state=_States.FAIL)
+
+    def restore(self, trials: list[Trial], owner: str) -> None:
+        """As `Strategy.restore`. What the study has not heard of is put in; trials that were at work when an earlier
+        run ended without a word are failures."""
+        self._owner = owner
+        for frozen in self._study.get_trials(deepcopy=False, states=(_States.RUNNING,)):
+            if frozen.user_attrs.get(_OWNER) == owner:
+                self._study.tell(frozen.number, state=_States.FAIL)
+        done = (_States.COMPLETE, _States.PRUNED, _States.FAIL)
+        known = {
+            frozen.user_attrs.get(_KEY)
+            for frozen in self._study.get_trials(deepcopy=False, states=done)
+            if frozen.state != _States.FAIL
+        }
+        for trial in trials:
+            state = _state(trial)
+            if trial.key not in known and state != _States.FAIL:
+                self._study.add_trial(
+                    optuna.trial.create_trial(
+                        state=state, value=trial.value if state == _States.COMPLETE else None, params=trial.shared,
+                        distributions=self._distributions, user_attrs={_KEY: trial.key, _OWNER: owner},
+                        intermediate_values=dict(enumerate(trial.curve, start=1)),
+                    )
+                )  # fmt: skip
+        if self._listed is None:
+            self._asked = len(trials)
+            self._left = _missing(self._space, trials)
+
+    def _begin(self, shared: Config, config: Config) -> Any:
+        """A trial of the study with these parameters."""
+        self._study.enqueue_trial(shared)
+        token = self._study.ask(self._distributions)
+        self._mark(token, config)
+        return token
+
+    def _mark(self, token: Any, config: Config) -> None:
+        token.set_user_attr(_KEY, key_of(config, self._budget))
+        for name, value in config.items():
+            if name not in self._distributions:
+                token.set_user_attr(name, value)
+        if self._owner:
+            token.set_user_attr(_OWNER, self._owner)
+
+
+def _study(search: Any, seed: int, prune: Any, direction: str) -> Any:
+    """The study that was given, or one in memory."""
+    checks.not_a_class("sweep(search)", search, optuna.samplers.BaseSampler)
+    checks.not_a_class("sweep(prune)", prune, optuna.pruners.BasePruner)
+    pruner = _pruner(prune)
+    if isinstance(search, optuna.Study):
+        given = search.direction.name.lower()
+        if given != direction:
+            raise ValueError(f"sweep(search=study): the study is to {given}, the sweep to {direction} its objective")
+        if pruner is not None:
+            search.pruner = pruner
+        return search
+    if isinstance(search, optuna.samplers.BaseSampler):
+        sampler = search
+    elif search == "tpe":
+        # Trials at work count as bad ones, so that several workers are not sent to the same place.
+        sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+    elif isinstance(search, str) and search in SEARCHES:
+        sampler = optuna.samplers.RandomSampler(seed=seed)  # draws nothing: all parameters are given
+    elif isinstance(search, str):
+        raise checks.unknown_name("search", search, SEARCHES)
+    else:
+        raise TypeError(
+            f"sweep(search={search!r}): expected a name ({', '.join(SEARCHES)}), an Optuna sampler or an Optuna study"
+        )
+    level = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # a line for the study itself says nothing here
+    try:
+        return optuna.create_study(
+            sampler=sampler, pruner=pruner or optuna.pruners.NopPruner(), direction=direction
+        )  # fmt: skip
+    finally:
+        optuna.logging.set_verbosity(level)
+
+
+def _pruner(prune: Any) -> Any:
+    if prune is None or isinstance(prune, optuna.pruners.BasePruner):
+        return prune
+    if prune == "asha":
+        return optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=3)
+    if prune == "median":
+        return optuna.pruners.MedianPruner()
+    if isinstance(prune, str):
+        raise checks.unknown_name("prune", prune, PRUNERS)
+    raise TypeError(f"sweep(prune={prune!r}): expected {', '.join(map(repr, PRUNERS))}, an Optuna pruner or None")
+
+
+def _distribution(dimension: Dimension) -> Any:
+    if isinstance(dimension, Choice):
+        return optuna.distributions.CategoricalDistribution(dimension.values)
+    kind = optuna.distributions.IntDistribution
+    if not isinstance(dimension, Integers):
+        kind = optuna.distributions.FloatDistribution
+    return kind(dimension.low, dimension.high, log=dimension.log)
+
+
+def _state(trial: Trial) -> Any:
+    return {"finished": _States.COMPLETE, "pruned": _States.PRUNED}.get(trial.status, _States.FAIL)
+
+
+def _missing(space: Space, trials: list[Trial]) -> list[tuple[Config, dict[str, Any]]]:
+    """The repeats that configurations of an earlier run have not had."""
+    begun: dict[str, tuple[Config, set[Any]]] = {}
+    for trial in trials:
+        begun.setdefault(repr(sorted(trial.shared.items())), (trial.shared, set()))[1].add(trial.seed)
+    return [
+        (shared, repeat)
+        for shared, seeds in begun.values()
+        for repeat in space.repeats
+        if repeat and repeat[SEED] not in seeds
+    ]

@@ -1,0 +1,171 @@
+"""What a sweep found: trials, and configurations with the mean of their repeats."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from .space import Config
+from .trials import Trial
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+@dataclass(frozen=True)
+class Group:
+    """A configuration and its repeats.
+
+    config    without the seed
+    trials    its trials that are done, in order
+    repeats   how many trials it is to have
+    """
+
+    config: Config
+    trials: tuple[Trial, ...]
+    repeats: int
+
+    @property
+    def values(self) -> list[float]:
+        """The objective of the trials that finished."""
+        return [trial.value for trial in self.trials if trial.status == "finished"]
+
+    @property
+    def status(self) -> str:
+        """ "finished" where all repeats did; else what became of one that did not, or "incomplete"."""
+        for status in ("failed", "diverged", "pruned"):
+            if any(trial.status == status for trial in self.trials):
+                return status
+        return "finished" if len(self.trials) >= self.repeats else "incomplete"
+
+    @property
+    def mean(self) -> float:
+        """Of the values; NaN where there are none."""
+        return statistics.fmean(self.values) if self.values else math.nan
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the values, with n - 1; NaN of fewer than two."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else math.nan
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95% confidence interval of the mean by Student's t; NaN of fewer than two."""
+        if len(self.values) < 2:
+            return math.nan, math.nan
+        half = student_t(len(self.values) - 1) * self.std / math.sqrt(len(self.values))
+        return self.mean - half, self.mean + half
+
+
+@dataclass(repr=False)
+class SweepResult:
+    """What came of a sweep.
+
+    trials    every trial that is done, those of an earlier run of the same sweep first
+    metric    the objective; `larger_is_better` says which way
+    repeats   how many trials a configuration has
+    seconds   that the sweep took, without earlier runs
+    stopped   "finished" or "interrupted"
+    """
+
+    trials: list[Trial]
+    metric: str
+    larger_is_better: bool
+    repeats: int = 1
+    seconds: float = 0.0
+    stopped: str = "finished"
+
+    @cached_property
+    def groups(self) -> list[Group]:
+        """Configurations with their repeats, best mean first: those whose repeats all finished, then the others."""
+        found: dict[str, list[Trial]] = {}
+        for trial in self.trials:
+            found.setdefault(json.dumps(trial.shared, sort_keys=True), []).append(trial)
+        groups = [Group(trials[0].shared, tuple(trials), self.repeats) for trials in found.values()]
+        sign = -1.0 if self.larger_is_better else 1.0
+
+        def rank(group: Group) -> tuple[bool, bool, float]:
+            return group.status != "finished", math.isnan(group.mean), sign * group.mean
+
+        return sorted(groups, key=rank)
+
+    @property
+    def best(self) -> Group:
+        """The configuration with the best mean among those whose repeats all finished; ValueError without one."""
+        if not self.groups or self.groups[0].status != "finished":
+            raise ValueError(f"no configuration finished all of its repeats; the trials are {self.counts}")
+        return self.groups[0]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many trials there are of each status."""
+        found = dict.fromkeys(("finished", "pruned", "diverged", "failed"), 0)
+        for trial in self.trials:
+            found[trial.status] += 1
+        return {status: count for status, count in found.items() if count} or {"finished": 0}
+
+    def table(self, limit: int | None = 20) -> str:
+        """The configurations, best first, as text: mean, standard deviation, 95% interval and number of trials.
+
+        limit   how many; None: all
+        """
+        shown = self.groups[:limit]
+        names = list(dict.fromkeys(name for group in shown for name in group.config))
+        rows = [[*names, self.metric, "std", "95% interval", "trials", "status"]]
+        for group in shown:
+            low, high = group.interval
+            interval = "" if math.isnan(low) else f"{low:.4g} to {high:.4g}"
+            cells = [_cell(group.config.get(name)) for name in names]
+            cells += [_cell(group.mean), _cell(group.std), interval, f"{len(group.values)}/{group.repeats}"]
+            rows.append([*cells, group.status])
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+        left = len(self.groups) - len(shown)
+        return "\n".join([line.rstrip() for line in lines] + ([f"and {left} more"] if left else []))
+
+    def to_frame(self) -> DataFrame:
+        """A row for each trial as a pandas data frame: its configuration, then status, value, seconds and the rest,
+        with the trial's number as index; names that would stand there twice have "config." before them. Needs
+        pandas."""
+        try:
+            from pandas import DataFrame
+        except ImportError:
+            raise ImportError("SweepResult.to_frame needs pandas: pip install 'fastnn[tables]'") from None
+        own = ("status", "value", "seconds", "epochs", "budget", "attempts", "error")
+        rows = [
+            {
+                **{f"config.{name}" if name in own else name: value for name, value in trial.config.items()},
+                "status": trial.status, "value": trial.value, "seconds": trial.seconds, "epochs": len(trial.curve),
+                "budget": trial.budget, "attempts": trial.attempts, "error": trial.error,
+            }
+            for trial in self.trials
+        ]  # fmt: skip
+        frame = DataFrame(rows, index=[trial.number for trial in self.trials])
+        frame.index.name = "trial"
+        return frame
+
+    def __repr__(self) -> str:
+        said = ", ".join(f"{count} {status}" for status, count in self.counts.items())
+        best = ""
+        if self.groups and self.groups[0].status == "finished":
+            best = f"; best {self.metric} {self.best.mean:.6g} at {self.best.config}"
+        return f"<SweepResult: {said}{best}; {self.stopped}>"
+
+
+def student_t(degrees: int) -> float:
+    """The two-sided 95% quantile of Student's t."""
+    try:
+        from scipy.special import stdtrit
+    except ImportError:
+        raise ImportError("confidence intervals need scipy: pip install 'fastnn[sweeps]'") from None
+    return float(stdtrit(degrees, 0.975))
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.4g}"
+    return "" if value is None else str(value)

@@ -1,0 +1,50 @@
+"""What the tests of sweeps share: functions that worker processes can import, and a small problem."""
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import fastnn as fnn
+
+X = np.random.default_rng(0).standard_normal((96, 8)).astype(np.float32)
+Y = (X @ np.random.default_rng(1).standard_normal((8, 3))).argmax(axis=1)
+DATA = {"X": X, "y": Y, "validation_data": (X[:32], Y[:32])}
+
+
+def build(config: dict[str, Any]) -> tuple[fnn.Sequential, dict[str, Any]]:
+    layers = [fnn.Dense(config.get("width", 8), "tanh"), fnn.Dropout(0.1), fnn.Dense(3)]
+    model = fnn.Sequential(layers, inputs=8, seed=config.get("seed", 0))
+    return model, {"loss": "cross_entropy", "optimizer": fnn.SGD(config["lr"]), "epochs": 4, "batch_size": 16}
+
+
+def value_of(config: dict[str, Any], budget: int | None, report: Any) -> float:
+    """The configuration's own "value", or what it says is to happen."""
+    del budget
+    what = config.get("what")
+    if what == "raise":
+        raise ZeroDivisionError("as the configuration says")
+    if what == "diverge":
+        return float("nan")
+    if what == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if isinstance(what, str) and what.startswith("die once "):
+        mark = Path(what.removeprefix("die once "))
+        if not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+    if what == "wait":
+        for _ in range(10_000):
+            time.sleep(0.01)
+            report(1.0)
+    return float(config["value"])
+
+
+def curve_of(config: dict[str, Any], budget: int | None, report: Any) -> dict[str, float]:
+    """As many reports as the budget, each the configuration's value and a little less with every step."""
+    for step in range(budget or 1):
+        report(config["value"] - 0.01 * step)
+    return {"loss": config["value"] - 0.01 * (budget or 1), "steps": float(budget or 1)}
