@@ -3,64 +3,61 @@
 #include "vecmath.h"
 
 /* Where a probability counts as zero: the smallest normal number of float, of which a logarithm can be taken. */
+
 #define TINY ((REAL)1.2e-38)
 
-/* `plain` is known where this is inlined: neither weights nor smoothing, and nothing is spent on them. */
-INLINE void cross_entropy_of(Matrix dz, double *loss, Matrix z, const int32_t *labels, const REAL *weights, int64_t C,
-                             int64_t B, double scale, int64_t weighted, double label_smoothing, const int plain)
+/* `count` vectors of rows from b on, side by side: one alone waits for the latency of its sums and its logarithm. (One core
+ * of a Zen 5, 10 classes, 128 rows, float32: 300 -> 245 ns.) `plain` is known where this is inlined: neither weights nor
+ * smoothing, and nothing is spent on them. */
+INLINE void cross_entropy_rows(Matrix dz, V *terms, Matrix z, const int32_t *labels, const REAL *weights, int64_t C,
+                               int64_t B, int64_t b, double scale, int64_t weighted, double label_smoothing,
+                               const int plain, const int count)
 {
     const double even = label_smoothing / (double)C;
-    V total = {0};
-    for (int64_t b = 0; b < B; b += LANES) {
-        const VI label = widened(load_integers(labels + b)), valid = lanes_below(B - b);
-        V top = load(z.data + b), wanted = top;
-#pragma GCC unroll 4
-        for (int64_t c = 1; c < C; c++) {
-            const V value = load(row_of(z, c) + b);
-            top = greater_of(value, top);
-            wanted = choose_equal(label, splat_integer((INT)c), value, wanted);
+    V top[GROUP], wanted[GROUP], partition[GROUP], e[GROUP], weight[GROUP], factor[GROUP], least[GROUP], most[GROUP];
+    VI label[GROUP], valid[GROUP];
+    EACH label[i] = widened(load_integers(labels + b + i * LANES));
+    EACH valid[i] = lanes_below(B - b - i * LANES);
+    EACH top[i] = wanted[i] = load(z.data + b + i * LANES);
+    for (int64_t c = 1; c < C; c++) {
+        EACH e[i] = load(row_of(z, c) + b + i * LANES);
+        EACH top[i] = greater_of(e[i], top[i]);
+        EACH wanted[i] = choose_equal(label[i], splat_integer((INT)c), e[i], wanted[i]);
+    }
+    EACH wanted[i] -= top[i];
+    if (!plain && label_smoothing > 0) {
+        EACH e[i] = (V){0};
+        for (int64_t c = 0; c < C; c++) {
+            EACH e[i] += load(row_of(z, c) + b + i * LANES) - top[i];
         }
-        wanted = wanted - top;
-        if (!plain && label_smoothing > 0) {
-            V shifted = {0};
-            for (int64_t c = 0; c < C; c++) {
-                shifted += load(row_of(z, c) + b) - top;
-            }
-            wanted = fmadd(wanted, splat((REAL)(1 - label_smoothing)), shifted * (REAL)even);
-        }
-        V partition = {0};
-        int64_t c = 0;
-        for (; c + 2 <= C; c += 2) { /* more than two would cost more in registers than they gain */
-            V e[GROUP] = {load(row_of(z, c) + b) - top, load(row_of(z, c + 1) + b) - top};
-            exp_nonpositive_of(e, 2);
-            store(row_of(dz, c) + b, e[0]);
-            store(row_of(dz, c + 1) + b, e[1]);
-            partition += e[0] + e[1];
-        }
-        for (; c < C; c++) {
-            V e = load(row_of(z, c) + b) - top;
-            exp_nonpositive_of(&e, 1);
-            store(row_of(dz, c) + b, e);
-            partition += e;
-        }
-        V term = vector_log(partition) - wanted, weight = splat((REAL)scale);
-        if (!plain && weighted) {
-            const V given = load(weights + b);
-            term *= given;
-            weight = given * (REAL)scale;
-        }
-        total += choose(valid, term, (V){0});
-        weight = choose(valid, weight, (V){0});
-        const V factor = weight / partition, least = weight * (REAL)even;
-        const V most = fmadd(weight, splat((REAL)(1 - label_smoothing)), least);
-#pragma GCC unroll 4
-        for (c = 0; c < C; c++) {
-            const V hit = plain ? choose(label == splat_integer((INT)c), weight, (V){0})
-                                : choose_equal(label, splat_integer((INT)c), most, least);
-            store(row_of(dz, c) + b, load(row_of(dz, c) + b) * factor - hit);
+        EACH wanted[i] = fmadd(wanted[i], splat((REAL)(1 - label_smoothing)), e[i] * (REAL)even);
+    }
+    EACH partition[i] = (V){0};
+    for (int64_t c = 0; c < C; c++) {
+        EACH e[i] = load(row_of(z, c) + b + i * LANES) - top[i];
+        exp_nonpositive_of(e, count);
+        EACH store(row_of(dz, c) + b + i * LANES, e[i]);
+        EACH partition[i] += e[i];
+    }
+    EACH e[i] = vector_log(partition[i]) - wanted[i];
+    EACH weight[i] = splat((REAL)scale);
+    if (!plain && weighted) {
+        EACH factor[i] = load(weights + b + i * LANES);
+        EACH e[i] *= factor[i];
+        EACH weight[i] = factor[i] * (REAL)scale;
+    }
+    EACH terms[i] = choose(valid[i], e[i], (V){0});
+    EACH weight[i] = choose(valid[i], weight[i], (V){0});
+    EACH factor[i] = weight[i] / partition[i];
+    EACH least[i] = weight[i] * (REAL)even;
+    EACH most[i] = fmadd(weight[i], splat((REAL)(1 - label_smoothing)), least[i]);
+    for (int64_t c = 0; c < C; c++) {
+        EACH {
+            const V hit = plain ? choose(label[i] == splat_integer((INT)c), weight[i], (V){0})
+                                : choose_equal(label[i], splat_integer((INT)c), most[i], least[i]);
+            store(row_of(dz, c) + b + i * LANES, load(row_of(dz, c) + b + i * LANES) * factor[i] - hit);
         }
     }
-    loss[0] = scale * (double)horizontal_sum(total);
 }
 
 KERNEL(cross_entropy)
@@ -74,11 +71,27 @@ KERNEL(cross_entropy)
     const double scale = next_scalar(&words);
     const int64_t weighted = next_integer(&words);
     const double label_smoothing = next_scalar(&words);
-    if (weighted || label_smoothing > 0) {
-        cross_entropy_of(dz, loss, z, labels, weights, C, B, scale, weighted, label_smoothing, 0);
-    } else {
-        cross_entropy_of(dz, loss, z, labels, weights, C, B, scale, 0, 0, 1);
+    const int plain = !weighted && !(label_smoothing > 0);
+    V total = {0}, terms[GROUP];
+    int64_t b = 0;
+    for (; plain && b + (GROUP - 1) * LANES < B; b += GROUP * LANES) {
+        cross_entropy_rows(dz, terms, z, labels, weights, C, B, b, scale, 0, 0, 1, GROUP);
+        total += sum_of_group(terms);
     }
+    for (; plain && b + LANES < B; b += 2 * LANES) { /* where that is no group already */
+        cross_entropy_rows(dz, terms, z, labels, weights, C, B, b, scale, 0, 0, 1, 2);
+        total += terms[0];
+        total += terms[1];
+    }
+    for (; plain && b < B; b += LANES) {
+        cross_entropy_rows(dz, terms, z, labels, weights, C, B, b, scale, 0, 0, 1, 1);
+        total += terms[0];
+    }
+    for (; b < B; b += LANES) {
+        cross_entropy_rows(dz, terms, z, labels, weights, C, B, b, scale, weighted, label_smoothing, 0, 1);
+        total += terms[0];
+    }
+    loss[0] = scale * (double)horizontal_sum(total);
 }
 
 KERNEL(soft_cross_entropy)

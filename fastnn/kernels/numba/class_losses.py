@@ -1,8 +1,10 @@
 """Losses of one class among several: value and gradient in one pass, a vector of rows at a time. Rows beyond B in the
 last vector count nothing."""
 
+from numba import njit
+
 from .entry import kernel
-from .groups import load_pair, pair_of, store_pair, sum_of_group
+from .groups import group, lanes_below_group, load_integers_group, load_like, splat_group, sum_of_group
 from .simd import fma, horizontal_sum, lanes, lanes_below, load, load_integers, select, splat, store
 from .vecmath import exp_nonpositive, log, log1p_unit
 
@@ -10,50 +12,64 @@ _TINY = 1.2e-38
 """Where a probability counts as zero: the smallest normal number of float32, of which log can be taken."""
 
 
+@njit(error_model="numpy", forceinline=True)
+def _cross_entropy(dz, z, weights, C, b, label, valid, weight, weighted, label_smoothing, plain):
+    """Terms of the loss of some rows, whose gradient it makes: a vector of rows, or a group of them side by side, since
+    one alone waits for the latency of its sums and its logarithm.
+
+    label, valid, weight   of these rows: class, whether there is such a row, scale of the loss
+    plain                  known where this is called: neither weights nor smoothing, and nothing is spent on them
+    """
+    top = load_like(z.data, b, weight)
+    wanted = top
+    for c in range(1, C):
+        value = load_like(z.data, c * z.stride0 + b, weight)
+        top = select(value > top, value, top)
+        wanted = select(label == c, value, wanted)
+    wanted = wanted - top
+    even = label_smoothing / C
+    if not plain and label_smoothing > 0.0:
+        shifted = load_like(z.data, b, weight) - top
+        for c in range(1, C):
+            shifted = shifted + (load_like(z.data, c * z.stride0 + b, weight) - top)
+        wanted = fma(wanted, 1.0 - label_smoothing, shifted * even)
+    partition = exp_nonpositive(load_like(z.data, b, weight) - top)
+    store(dz.data, b, partition)
+    for c in range(1, C):
+        e = exp_nonpositive(load_like(z.data, c * z.stride0 + b, weight) - top)
+        store(dz.data, c * dz.stride0 + b, e)
+        partition = partition + e
+    term = log(partition) - wanted
+    if not plain and weighted != 0:
+        given = load_like(weights, b, weight)
+        term, weight = term * given, given * weight
+    weight = select(valid, weight, 0.0)
+    factor = weight / partition
+    least = weight * even
+    most = fma(weight, 1.0 - label_smoothing, least)
+    for c in range(C):
+        hit = select(label == c, weight, 0.0) if plain else select(label == c, most, least)
+        e = load_like(dz.data, c * dz.stride0 + b, weight)
+        store(dz.data, c * dz.stride0 + b, e * factor - hit)
+    return select(valid, term, 0.0)
+
+
 @kernel
 def cross_entropy(dz, loss, z, labels, weights, C, B, scale, weighted, label_smoothing):
-    total = splat(z.data, 0.0)
-    even = label_smoothing / C
-    for b in range(0, B, lanes(z.data)):
+    total, width = splat(z.data, 0.0), lanes(z.data)
+    side, plain = group(z.data) * width, weighted == 0 and not label_smoothing > 0.0
+    grouped = (B + width - 1) // side * side if plain else 0
+    for b in range(0, grouped, side):
+        label, valid = load_integers_group(labels, b, z.data), lanes_below_group(z.data, B - b)
+        weight = splat_group(z.data, scale)
+        term = _cross_entropy(dz, z, weights, C, b, label, valid, weight, 0, 0.0, True)
+        total = total + sum_of_group(term)
+    for b in range(grouped, B if plain else 0, width):
         label, valid = load_integers(labels, b, z.data), lanes_below(z.data, B - b)
-        top = load(z.data, b)
-        wanted = top
-        for c in range(1, C):
-            value = load(z.data, c * z.stride0 + b)
-            top = select(value > top, value, top)
-            wanted = select(label == c, value, wanted)
-        wanted = wanted - top
-        if label_smoothing > 0.0:
-            shifted = splat(z.data, 0.0)
-            for c in range(C):
-                shifted = shifted + (load(z.data, c * z.stride0 + b) - top)
-            wanted = fma(wanted, 1.0 - label_smoothing, shifted * even)
-        partition = splat(z.data, 0.0)
-        for c in range(0, C - 1, 2):  # more than two would cost more in registers than they gain
-            e = exp_nonpositive(load_pair(z.data, c * z.stride0 + b, z.stride0) - pair_of(top))
-            store_pair(dz.data, c * dz.stride0 + b, dz.stride0, e)
-            partition = partition + sum_of_group(e)
-        for c in range(C // 2 * 2, C):
-            e = exp_nonpositive(load(z.data, c * z.stride0 + b) - top)
-            store(dz.data, c * dz.stride0 + b, e)
-            partition = partition + e
-        term, weight = log(partition) - wanted, splat(z.data, scale)
-        if weighted != 0:
-            given = load(weights, b)
-            term, weight = term * given, given * scale
-        total = total + select(valid, term, 0.0)
-        weight = select(valid, weight, 0.0)
-        factor = weight / partition
-        if label_smoothing > 0.0:
-            least = weight * even
-            most = fma(weight, 1.0 - label_smoothing, least)
-            for c in range(C):
-                hit = select(label == c, most, least)
-                store(dz.data, c * dz.stride0 + b, load(dz.data, c * dz.stride0 + b) * factor - hit)
-        else:
-            for c in range(C):
-                hit = select(label == c, weight, 0.0)
-                store(dz.data, c * dz.stride0 + b, load(dz.data, c * dz.stride0 + b) * factor - hit)
+        total = total + _cross_entropy(dz, z, weights, C, b, label, valid, splat(z.data, scale), 0, 0.0, True)
+    for b in range(B if plain else 0, B, width):
+        label, valid, weight = load_integers(labels, b, z.data), lanes_below(z.data, B - b), splat(z.data, scale)
+        total = total + _cross_entropy(dz, z, weights, C, b, label, valid, weight, weighted, label_smoothing, False)
     loss[0] = scale * horizontal_sum(total)
 
 

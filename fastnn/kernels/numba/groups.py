@@ -11,7 +11,18 @@ from numba import types
 from numba.extending import intrinsic
 
 from ..cpu import vector_bytes
-from .vectors import Vector, as_vector, halves, joined, load_vector, parts_of, store_vector, vector_of, vector_type
+from .vectors import (
+    Vector,
+    as_vector,
+    halves,
+    joined,
+    lanes_below_vector,
+    load_vector,
+    parts_of,
+    store_vector,
+    vector_of,
+    vector_type,
+)
 
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 
@@ -72,6 +83,38 @@ def splat_group(typingctx, p, scalar):
         return as_vector(context, builder, args[1], scalar, value)
 
     return value(p, scalar), emit
+
+
+@intrinsic
+def load_like(typingctx, p, i, like):
+    """As many numbers from p[i] on as another value has: a vector, or the vectors of a group one after the other."""
+
+    def emit(context, builder, sig, args):
+        return load_vector(builder, builder.gep(args[0], [args[1]]), vector_type(like))
+
+    return like(p, types.int64, like), emit
+
+
+@intrinsic
+def load_integers_group(typingctx, p, i, like):
+    """As many 32-bit integers from p[i] on as a group of `like`'s pointer dtype has lanes."""
+    vector = Vector(types.int32, vector_of(like.dtype).lanes * group_size())
+
+    def emit(context, builder, sig, args):
+        return load_vector(builder, builder.gep(args[0], [args[1]]), vector_type(vector))
+
+    return vector(p, types.int64, like), emit
+
+
+@intrinsic
+def lanes_below_group(typingctx, p, count):
+    """The mask of the first `count` lanes of a group of p's dtype."""
+    size = vector_of(p.dtype).lanes * group_size()
+
+    def emit(context, builder, sig, args):
+        return lanes_below_vector(builder, args[1], size)
+
+    return Vector(types.boolean, size)(p, types.int64), emit
 
 
 @intrinsic
