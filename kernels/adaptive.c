@@ -8,6 +8,21 @@ INLINE V added(V x, double inner_eps)
     return inner_eps != 0 ? x + splat((REAL)inner_eps) : x;
 }
 
+/* The loops of AdaGrad and RMSProp are made twice, without what is rarely asked for and with it: in L2 its branches alone
+ * took them from 0.104 to 0.112 ns a number (one core of a Zen 5, float32). */
+static const Decay NO_DECAY = {{0}, {0}, 0, 0};
+
+INLINE void adagrad(REAL *param, REAL *sum, Gradient grad, V lr, V eps, double inner_eps, Decay decay)
+{
+    for (int64_t i = 0; i < grad.N; i += LANES) {
+        prefetch3(param, sum, grad.grad, i);
+        const Decayed at = decayed(param, grad, i, lr, decay);
+        const V total = fmadd(at.g, at.g, load(sum + i));
+        store(sum + i, total);
+        store(param + i, at.w - at.g * at.rate / (square_root_at(added(total, inner_eps), i) + eps));
+    }
+}
+
 KERNEL(adagrad_update)
 {
     REAL *param = next_array(&words), *sum = next_array(&words);
@@ -15,12 +30,10 @@ KERNEL(adagrad_update)
     const V lr = next_splat(&words), eps = next_splat(&words);
     const double inner_eps = next_scalar(&words);
     const Decay decay = next_decay(&words);
-    for (int64_t i = 0; i < grad.N; i += LANES) {
-        prefetch3(param, sum, grad.grad, i);
-        const Decayed at = decayed(param, grad, i, lr, decay);
-        const V total = fmadd(at.g, at.g, load(sum + i));
-        store(sum + i, total);
-        store(param + i, at.w - at.g * at.rate / (square_root_at(added(total, inner_eps), i) + eps));
+    if (decay.decays || inner_eps != 0) {
+        adagrad(param, sum, grad, lr, eps, inner_eps, decay);
+    } else {
+        adagrad(param, sum, grad, lr, eps, 0, NO_DECAY);
     }
 }
 
@@ -60,6 +73,17 @@ KERNEL(adadelta_update)
     }
 }
 
+INLINE void rmsprop(REAL *param, REAL *square_avg, Gradient grad, V lr, Average alpha, V eps, double inner_eps, Decay decay)
+{
+    for (int64_t i = 0; i < grad.N; i += LANES) {
+        prefetch3(param, square_avg, grad.grad, i);
+        const Decayed at = decayed(param, grad, i, lr, decay);
+        const V average = average_of(square_avg + i, at.g, alpha);
+        store(square_avg + i, average);
+        store(param + i, at.w - at.g * at.rate / (square_root_at(added(average, inner_eps), i) + eps));
+    }
+}
+
 KERNEL(rmsprop_update)
 {
     REAL *param = next_array(&words), *square_avg = next_array(&words);
@@ -69,12 +93,10 @@ KERNEL(rmsprop_update)
     const V eps = next_splat(&words);
     const double inner_eps = next_scalar(&words);
     const Decay decay = next_decay(&words);
-    for (int64_t i = 0; i < grad.N; i += LANES) {
-        prefetch3(param, square_avg, grad.grad, i);
-        const Decayed at = decayed(param, grad, i, lr, decay);
-        const V average = average_of(square_avg + i, at.g, alpha);
-        store(square_avg + i, average);
-        store(param + i, at.w - at.g * at.rate / (square_root_at(added(average, inner_eps), i) + eps));
+    if (decay.decays || inner_eps != 0) {
+        rmsprop(param, square_avg, grad, lr, alpha, eps, inner_eps, decay);
+    } else {
+        rmsprop(param, square_avg, grad, lr, alpha, eps, 0, NO_DECAY);
     }
 }
 

@@ -8,8 +8,8 @@ from .roots import square_root_at
 from .simd import fma, lanes, load, select, splat, store
 
 
-@kernel
-def adam_update(
+@njit(error_model="numpy", forceinline=True)
+def _adam(
     param, exp_avg, exp_avg_sq, grad, rates, decays, N,
     step_size, beta1, beta2, eps, sqrt_bias_correction2, weight_decay, shrink, grouped,
 ):  # fmt: skip
@@ -21,6 +21,24 @@ def adam_update(
         m, v = _averages(exp_avg, exp_avg_sq, g, i, beta1, beta2)
         denominator = _quotient(square_root_at(v, i), correction, reciprocal) + eps
         store(param, i, w - m * rate / denominator)
+
+
+@kernel
+def adam_update(
+    param, exp_avg, exp_avg_sq, grad, rates, decays, N,
+    step_size, beta1, beta2, eps, sqrt_bias_correction2, weight_decay, shrink, grouped,
+):  # fmt: skip
+    # Made twice, as in adaptive.py: LLVM does better without the branches (in L2 0.195 -> 0.186 ns a number).
+    if grouped or weight_decay != 0.0 or shrink != 0.0:
+        _adam(
+            param, exp_avg, exp_avg_sq, grad, rates, decays, N,
+            step_size, beta1, beta2, eps, sqrt_bias_correction2, weight_decay, shrink, grouped,
+        )  # fmt: skip
+    else:
+        _adam(
+            param, exp_avg, exp_avg_sq, grad, rates, decays, N,
+            step_size, beta1, beta2, eps, sqrt_bias_correction2, 0.0, 0.0, 0,
+        )  # fmt: skip
 
 
 @kernel

@@ -7,15 +7,26 @@ from .optimizers import decayed, prefetch3, prefetch4
 from .roots import square_root_at
 from .simd import fma, lanes, load, select, splat, store
 
+# The loops of AdaGrad and RMSProp are made twice, without what is rarely asked for and with it: in L2 its branches
+# alone took them from 0.104 to 0.120 ns a number (one core of a Zen 5, float32).
 
-@kernel
-def adagrad_update(param, sum, grad, rates, decays, N, lr, eps, inner_eps, weight_decay, shrink, grouped):
+
+@njit(error_model="numpy", forceinline=True)
+def _adagrad(param, sum, grad, rates, decays, N, lr, eps, inner_eps, weight_decay, shrink, grouped):
     for i in range(0, N, lanes(param)):
         prefetch3(param, sum, grad, i)
         w, g, rate = decayed(param, grad, rates, decays, i, lr, weight_decay, shrink, grouped)
         total = fma(g, g, load(sum, i))
         store(sum, i, total)
         store(param, i, w - g * rate / (square_root_at(_added(total, inner_eps), i) + eps))
+
+
+@kernel
+def adagrad_update(param, sum, grad, rates, decays, N, lr, eps, inner_eps, weight_decay, shrink, grouped):
+    if grouped or weight_decay != 0.0 or shrink != 0.0 or inner_eps != 0.0:
+        _adagrad(param, sum, grad, rates, decays, N, lr, eps, inner_eps, weight_decay, shrink, grouped)
+    else:
+        _adagrad(param, sum, grad, rates, decays, N, lr, eps, 0.0, 0.0, 0.0, 0)
 
 
 @kernel
@@ -30,14 +41,22 @@ def adadelta_update(param, square_avg, acc_delta, grad, rates, decays, N, lr, rh
         store(param, i, fma(delta, -rate, w))
 
 
-@kernel
-def rmsprop_update(param, square_avg, grad, rates, decays, N, lr, alpha, eps, inner_eps, weight_decay, shrink, grouped):
+@njit(error_model="numpy", forceinline=True)
+def _rmsprop(param, square_avg, grad, rates, decays, N, lr, alpha, eps, inner_eps, weight_decay, shrink, grouped):
     for i in range(0, N, lanes(param)):
         prefetch3(param, square_avg, grad, i)
         w, g, rate = decayed(param, grad, rates, decays, i, lr, weight_decay, shrink, grouped)
         average = _average(square_avg, g, i, alpha)
         store(square_avg, i, average)
         store(param, i, w - g * rate / (square_root_at(_added(average, inner_eps), i) + eps))
+
+
+@kernel
+def rmsprop_update(param, square_avg, grad, rates, decays, N, lr, alpha, eps, inner_eps, weight_decay, shrink, grouped):
+    if grouped or weight_decay != 0.0 or shrink != 0.0 or inner_eps != 0.0:
+        _rmsprop(param, square_avg, grad, rates, decays, N, lr, alpha, eps, inner_eps, weight_decay, shrink, grouped)
+    else:
+        _rmsprop(param, square_avg, grad, rates, decays, N, lr, alpha, eps, 0.0, 0.0, 0.0, 0)
 
 
 @kernel
