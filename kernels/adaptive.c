@@ -15,7 +15,7 @@ static const Decay NO_DECAY = {{0}, {0}, 0, 0};
 INLINE void adagrad(REAL *param, REAL *sum, Gradient grad, V lr, V eps, double inner_eps, Decay decay)
 {
     for (int64_t i = 0; i < grad.N; i += LANES) {
-        prefetch3(param, sum, grad.grad, i);
+        prefetch3(param, sum, grad.grad, i, grad.N);
         const Decayed at = decayed(param, grad, i, lr, decay);
         const V total = fmadd(at.g, at.g, load(sum + i));
         store(sum + i, total);
@@ -76,7 +76,7 @@ KERNEL(adadelta_update)
 INLINE void rmsprop(REAL *param, REAL *square_avg, Gradient grad, V lr, Average alpha, V eps, double inner_eps, Decay decay)
 {
     for (int64_t i = 0; i < grad.N; i += LANES) {
-        prefetch3(param, square_avg, grad.grad, i);
+        prefetch3(param, square_avg, grad.grad, i, grad.N);
         const Decayed at = decayed(param, grad, i, lr, decay);
         const V average = average_of(square_avg + i, at.g, alpha);
         store(square_avg + i, average);

@@ -22,7 +22,7 @@ KERNEL(momentum_update)
     const V lr = next_splat(&words), momentum = next_splat(&words), weight = next_splat(&words);
     const Decay decay = next_decay(&words);
     for (int64_t i = 0; i < grad.N; i += LANES) {
-        prefetch3(param, momentum_buffer, grad.grad, i);
+        prefetch3(param, momentum_buffer, grad.grad, i, grad.N);
         const Decayed at = decayed(param, grad, i, lr, decay);
         const V velocity = fmadd(at.g, weight, load(momentum_buffer + i) * momentum);
         store(momentum_buffer + i, velocity);
@@ -37,7 +37,7 @@ KERNEL(nesterov_update)
     const V lr = next_splat(&words), momentum = next_splat(&words), weight = next_splat(&words);
     const Decay decay = next_decay(&words);
     for (int64_t i = 0; i < grad.N; i += LANES) {
-        prefetch3(param, momentum_buffer, grad.grad, i);
+        prefetch3(param, momentum_buffer, grad.grad, i, grad.N);
         const Decayed at = decayed(param, grad, i, lr, decay);
         const V velocity = fmadd(at.g, weight, load(momentum_buffer + i) * momentum);
         store(momentum_buffer + i, velocity);
@@ -54,7 +54,7 @@ KERNEL(lion_update)
     const V weight1 = splat((REAL)(1 - beta1)), weight2 = splat((REAL)(1 - beta2));
     const Decay decay = next_decay(&words);
     for (int64_t i = 0; i < grad.N; i += LANES) {
-        prefetch3(param, exp_avg, grad.grad, i);
+        prefetch3(param, exp_avg, grad.grad, i, grad.N);
         const Decayed at = decayed(param, grad, i, lr, decay);
         const V m = load(exp_avg + i), change = at.g - m;
         store(param + i, at.w - signed_step(at.rate, fmadd(change, weight1, m)));

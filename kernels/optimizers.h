@@ -6,19 +6,22 @@
 #include "kernel.h"
 #include "roots.h"
 
-/* Numbers ahead of the loop that are asked for: four or more streams are too many for the hardware to foresee. */
-enum { AHEAD = 1024 };
+/* Numbers ahead of the loop that are asked for: four or more streams are too many for the hardware to foresee. Three it
+ * foresees better by itself where they are long (momentum, one core of a Zen 5: 1e6 numbers 0.100 -> 0.094 ns, 1e7
+ * 0.285 -> 0.266; but 240,000, around the size of L2, 0.110 -> 0.101 by asking). */
+enum { AHEAD = 1024, LONG = 1 << 19 };
 
-INLINE void prefetch3(const REAL *a, const REAL *b, const REAL *c, int64_t i)
+INLINE void prefetch3(const REAL *a, const REAL *b, const REAL *c, int64_t i, int64_t N)
 {
-    prefetch(a + i + AHEAD);
-    prefetch(b + i + AHEAD);
-    prefetch(c + i + AHEAD);
+    const int64_t ahead = i + (N < LONG ? AHEAD : 0);
+    prefetch(a + ahead);
+    prefetch(b + ahead);
+    prefetch(c + ahead);
 }
 
 INLINE void prefetch4(const REAL *a, const REAL *b, const REAL *c, const REAL *d, int64_t i)
 {
-    prefetch3(a, b, c, i);
+    prefetch3(a, b, c, i, 0);
     prefetch(d + i + AHEAD);
 }
 

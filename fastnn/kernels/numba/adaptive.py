@@ -14,7 +14,7 @@ from .simd import fma, lanes, load, select, splat, store
 @njit(error_model="numpy", forceinline=True)
 def _adagrad(param, sum, grad, rates, decays, N, lr, eps, inner_eps, weight_decay, shrink, grouped):
     for i in range(0, N, lanes(param)):
-        prefetch3(param, sum, grad, i)
+        prefetch3(param, sum, grad, i, N)
         w, g, rate = decayed(param, grad, rates, decays, i, lr, weight_decay, shrink, grouped)
         total = fma(g, g, load(sum, i))
         store(sum, i, total)
@@ -44,7 +44,7 @@ def adadelta_update(param, square_avg, acc_delta, grad, rates, decays, N, lr, rh
 @njit(error_model="numpy", forceinline=True)
 def _rmsprop(param, square_avg, grad, rates, decays, N, lr, alpha, eps, inner_eps, weight_decay, shrink, grouped):
     for i in range(0, N, lanes(param)):
-        prefetch3(param, square_avg, grad, i)
+        prefetch3(param, square_avg, grad, i, N)
         w, g, rate = decayed(param, grad, rates, decays, i, lr, weight_decay, shrink, grouped)
         average = _average(square_avg, g, i, alpha)
         store(square_avg, i, average)
