@@ -11,8 +11,8 @@ from .simd import fma, lanes, load, prefetch, select, splat, store
 
 # Numbers ahead of the loop that are asked for: four or more streams are too many for the hardware to foresee across
 # pages (Adam on 240,000 parameters, in L3: 0.160 -> 0.138 ns each). Three it foresees better by itself where they are
-# long (momentum, one core of a Zen 5: 1e6 numbers 0.100 -> 0.094 ns, 1e7 0.285 -> 0.266; but 240,000, around the size of
-# L2, 0.110 -> 0.101 by asking).
+# long (momentum, one core of a Zen 5: 1e6 numbers 0.100 -> 0.094 ns, 1e7 0.285 -> 0.266; but 240,000, around the size
+# of L2, 0.110 -> 0.101 by asking).
 _AHEAD = 1024
 _LONG = 2**19
 
