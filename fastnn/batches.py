@@ -189,6 +189,11 @@ class Batches:
         X, y = (np.concatenate(parts) for parts in zip(*((ready.X, ready.y) for ready in found), strict=True))
         return self._weighted(X, y, self._together(batches))
 
+    def go_together(self, one: Batch, other: Batch) -> bool:
+        """Whether a call can take both: a function of one's own is given weights of 1 or none, which need not be the
+        same to it, by the batch and not by what was drawn beside it."""
+        return self._loss.native or (one.weights is None) == (other.weights is None)
+
     def _together(self, batches: Sequence[Batch]) -> Array | None:
         """The weights of several batches; rows of those without any weigh 1."""
         if all(batch.weights is None for batch in batches):
@@ -236,6 +241,7 @@ class BatchSource:
         self._trainer, self._batches = trainer, batches
         self._iterator: Iterator[Batch] = iter(())
         self._fetched: list[Batch] = []
+        self._waiting: Batch | None = None  # drawn, and not to go with those before it
         self._data: Ready
         self._sizes: list[int] = []  # rows of the steps of this epoch
         self._masses: list[float] = []  # the sums of their weights
@@ -249,7 +255,7 @@ class BatchSource:
 
     def begin(self, epoch: int, done: int) -> None:
         self._iterator, self._epoch, self._error = self._batches.of(epoch), epoch, None
-        self._sizes, self._masses = [], []
+        self._sizes, self._masses, self._weighted, self._waiting = [], [], False, None
         for batch in itertools.islice(self._iterator, done):
             self._count([batch], self._batches.checked([batch]))
         if len(self._sizes) < done:
@@ -265,13 +271,16 @@ class BatchSource:
         end = time.perf_counter() + GATHER_SECONDS
         while len(self._fetched) < limit and size < GATHER_BYTES:
             try:
-                batch = next(self._iterator, None)
+                batch, self._waiting = self._waiting or next(self._iterator, None), None
             except Exception as error:
                 if not self._fetched:
                     raise
                 self._error = error  # after the steps on what came before it
                 break
             if batch is None:
+                break
+            if self._fetched and not self._batches.go_together(self._fetched[0], batch):
+                self._waiting = batch
                 break
             self._fetched.append(batch)
             size += batch.X.nbytes

@@ -618,6 +618,20 @@ def test_weighted_batches_are_resumed(steps, tmp_path, monkeypatch):
         fit(model, weighted, **{**settings, "class_weight": {1: 3.0}}, resume=path)
 
 
+def test_an_epoch_of_batches_without_weights_does_not_depend_on_epochs_with_some(tmp_path):
+    """In the last bit of its loss, where it is resumed behind them."""
+    sizes, path = [3, 7, 11, 13, 15], tmp_path / "run.ckpt"
+
+    def given(epoch):
+        ends = np.cumsum(sizes)
+        parts = [(X[end - size : end], Y[end - size : end]) for end, size in zip(ends, sizes, strict=True)]
+        return [(*part, np.ones(len(part[0]))) for part in parts] if epoch == 0 else parts
+
+    whole = fit(classifier(), given, epochs=9)
+    fit(classifier(), given, epochs=1, callbacks=[fnn.Checkpoint(path)])
+    assert numbers(fit(classifier(), given, epochs=9, resume=path)) == numbers(whole)
+
+
 def test_a_checkpoint_beyond_what_an_epoch_gives_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "PIECE_WORK", 0)
     monkeypatch.setattr(loop, "PIECE_SECONDS", 0)

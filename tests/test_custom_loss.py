@@ -6,6 +6,7 @@ import pickle
 import signal
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import networks
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 import fastnn as fnn
+from fastnn import batches
 
 Array = np.ndarray[Any, Any]
 
@@ -337,18 +339,64 @@ def test_weights_come_as_they_were_given_and_may_be_written_into() -> None:
             sample_weight[...] = np.nan
         return softmax(outputs, labels)
 
+    def given(**named: Any) -> list[float] | None:
+        """What each call of a training was given; the first one is checked, by several."""
+        seen.clear()
+        net.fit(X, y, loss=loss, epochs=1, shuffle=False, progress=False, **named)
+        assert all(np.array_equal(one, seen[0]) for one in seen)
+        return None if seen[0] is None else seen[0].tolist()
+
     net = model(dtype="float32")
-    net.fit(X, y, loss=loss, epochs=1, sample_weight=weights, shuffle=False, progress=False)
-    net.evaluate(X, y, loss=loss, sample_weight=weights)
-    net.fit(X, y, loss=loss, epochs=1, sample_weight=np.ones(16), class_weight={1: 5}, shuffle=False, progress=False)
-    first, scored, by_class = seen[0], *seen[-2:]
-    assert first.tobytes() == weights.tobytes()
+    assert given(sample_weight=weights) == weights.tolist()
     assert np.isfinite(weights).all()
-    assert scored is not None
-    assert by_class.tolist() == np.where(y == 1, 5.0, 1.0).tolist()
+    assert given(sample_weight=np.full(16, 3), class_weight={1: 5}) == np.where(y == 1, 15.0, 3.0).tolist()
+    assert given(class_weight=[3.0, 5.0, 7.0]) == np.array([3.0, 5.0, 7.0])[y].tolist()
+    assert given() is None
     seen.clear()
-    net.fit(X, y, loss=loss, epochs=1, progress=False)
-    assert seen[0] is None
+    net.evaluate(X, y, loss=loss, sample_weight=weights)
+    assert [one.tolist() for one in seen] == [weights.tolist()]
+
+
+def test_the_default_of_the_argument_stands_where_there_are_no_weights() -> None:
+    """None would be no number to multiply by, and would undo what `partial` has filled in."""
+    X, y = networks.data("mse", 16, 4, 3)
+    nets = [model(), model(), model()]
+
+    def loss(outputs: Array, targets: Array, sample_weight: Any = 1.0) -> tuple[float, Array]:
+        value, gradient = squares(outputs, targets)
+        return float(np.mean(sample_weight) * value), np.mean(sample_weight) * gradient
+
+    ways = (squares, 0.25), (loss, 0.25), (partial(loss, sample_weight=2.0), 0.125)
+    for net, (own, rate) in zip(nets, ways, strict=True):
+        net.fit(X, y, loss=own, optimizer=fnn.SGD(rate), epochs=2, progress=False)
+        assert np.isfinite(net.evaluate(X, y, loss=own)["loss"])
+    for net in nets[1:]:
+        for one, other in zip(net.get_weights(), nets[0].get_weights(), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-12)
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_batches_without_weights_have_none_whatever_is_drawn_beside_them(
+    together: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How many are drawn at once depends on the clock."""
+    if not together:
+        monkeypatch.setattr(batches, "GATHER_BYTES", 1)
+    X, y = networks.data("cross_entropy", 16, 4, 3)
+    given, seen = [(X, y), (X, y, np.full(16, 3.0)), (X, y), (X, y, None), (X[:9], y[:9], np.full(9, 2.0))], []
+
+    def loss(outputs: Array, labels: Array, sample_weight: Array | None = None) -> tuple[float, Array]:
+        seen.append(None if sample_weight is None else sample_weight.tolist())
+        return weighted_softmax(outputs, labels, sample_weight)
+
+    nets = [model(), model()]
+    own: Any = fnn.CustomLoss(loss, check=False)
+    histories = [
+        net.fit(given, loss=one, epochs=2, progress=False)
+        for net, one in zip(nets, (own, "cross_entropy"), strict=True)
+    ]
+    assert seen == [None, [3.0] * 16, None, None, [2.0] * 9] * 2
+    np.testing.assert_allclose(histories[0]["loss"], histories[1]["loss"], rtol=1e-10)
 
 
 def test_a_function_without_an_argument_for_weights_is_refused_them() -> None:

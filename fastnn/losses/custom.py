@@ -34,9 +34,10 @@ class CustomLoss(Loss):
                random numbers
 
     A function with an argument `sample_weight` is given by that name the weights of the batch's rows, those of classes
-    times those of samples, (rows,) float64 and as they were given to `fit`; None where there are none. Losses of
-    fastnn divide by the sum of the weights, and the loss of an epoch counts batches by it. For `class_weight` the
-    targets are whole numbers (rows,), from 0 to outputs - 1, or 0 and 1 beside one output.
+    times those of samples, (rows,) float64 and as they were given to `fit`. Where there are none it is given the
+    argument's default, or None if it has none. Losses of fastnn divide by the sum of the weights, and the loss of an
+    epoch counts batches by it; the weights of a batch may all be 0, where losses of fastnn are 0. For `class_weight`
+    the targets are whole numbers (rows,), from 0 to outputs - 1, or 0 and 1 beside one output.
 
     `fit(loss=function)` is short for `fit(loss=CustomLoss(function))`. Each step leaves native code for Python, some
     0.2 ms; a full batch goes through the network in one piece. Where a model is saved its loss is left out, and `load`
@@ -80,7 +81,7 @@ class CustomLoss(Loss):
 
     def check_weights(self, weights: Any) -> None:
         """A ValueError where there are weights and the function has no argument for them."""
-        if weights is not None and not self._takes_weights:
+        if weights is not None and self._argument is None:
             raise ValueError(
                 f"sample_weight, class_weight: the {self._title} takes no weights; give its function an argument "
                 "sample_weight: (outputs, targets, sample_weight)"
@@ -120,14 +121,20 @@ class CustomLoss(Loss):
         return f"loss {getattr(self.function, '__name__', type(self.function).__name__)!r}"
 
     @property
-    def _takes_weights(self) -> bool:
+    def _argument(self) -> inspect.Parameter | None:
+        """The one for weights, None where the function has none that can be given by its name."""
         try:
-            return "sample_weight" in inspect.signature(self.function).parameters
+            found = inspect.signature(self.function).parameters.get("sample_weight")
         except ValueError:  # some functions written in C do not say
-            return False
+            return None
+        named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        return found if found is not None and found.kind in named else None
 
     def _called(self, outputs: Array, targets: Any, weights: Array | None) -> tuple[float, Any]:
-        given = {"sample_weight": None if weights is None else weights.copy()} if self._takes_weights else {}
+        argument = self._argument
+        given: dict[str, Array | None] = {}
+        if argument is not None and (weights is not None or argument.default is inspect.Parameter.empty):
+            given["sample_weight"] = None if weights is None else weights.copy()
         result = self.function(outputs, targets, **given)
         if not isinstance(result, (tuple, list)) or len(result) != 2:
             raise TypeError(f"{self._title}: returned {type(result).__name__}, expected a pair (value, gradient)")

@@ -45,7 +45,7 @@ def class_weights(weights: Any, loss: Loss, targets: Array, outputs: int) -> Arr
         rows = np.bincount(labels, minlength=count)
         return np.asarray(len(labels) / (np.count_nonzero(rows) * np.maximum(rows, 1)))
     if not isinstance(weights, Mapping):
-        return sample_weights(weights, count, np.float64, "class_weight")
+        return sample_weights(weights, count, np.float64, "class_weight", loss.native)
     found = np.ones(count)
     for key, weight in weights.items():
         number = checks.integer("class_weight", "key", key)
