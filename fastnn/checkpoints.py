@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnn import checks, storage
-from fastnn.activations import difference, is_own, own_name
+from fastnn.activations import ActivationFunction, difference, is_own, own_name
 from fastnn.callbacks import Callback, Context
 from fastnn.layers import Layer
 
@@ -109,7 +109,10 @@ class Saved:
     def check(self, settings: Mapping[str, Any], epochs: int) -> None:
         """ValueError that names the first of the settings that is another here than in the checkpoint, or where it is
         beyond the last of the epochs already."""
-        now, then = _with_all_fields(json.loads(json.dumps(settings))), _with_all_fields(self.settings)
+        now, then = (
+            {**given, "layers": _with_all_fields(given.get("layers"))}
+            for given in (json.loads(json.dumps(settings)), self.settings)
+        )
         for name, here, there in _differences(now, then, ""):
             what = f"is {_in_short(here)!r} here, {_in_short(there)!r} in the checkpoint"
             if is_own(here) and is_own(there):
@@ -198,13 +201,17 @@ def fingerprint(array: np.ndarray) -> dict[str, Any]:
     return {"shape": list(array.shape), "dtype": array.dtype.name, "hash": digest}
 
 
-def _with_all_fields(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings whose layers have all fields: those that the fastnn that wrote them did not know have their defaults."""
-    try:
-        layers = [storage.describe(storage.restore(layer, Layer, "layer")) for layer in settings["layers"]]
-    except storage.ModelFileError:  # an unknown layer: that is a difference, and named as one
-        return settings
-    return {**settings, "layers": layers}
+def _with_all_fields(value: Any) -> Any:
+    """Descriptions of layers with all fields: those that the fastnn that wrote them did not know are the defaults."""
+    if isinstance(value, list):
+        return [_with_all_fields(item) for item in value]
+    if not isinstance(value, dict) or is_own(value):
+        return value
+    known = {**checks.subclasses(Layer), **checks.subclasses(ActivationFunction)}
+    cls = known.get(str(value.get("type")))  # None of an unknown layer: that is a difference, and named as one
+    fields = () if cls is None else dataclasses.fields(cls)
+    defaults = {field.name: describe(field.default) for field in fields if field.default is not dataclasses.MISSING}
+    return {**defaults, **{name: _with_all_fields(item) for name, item in value.items()}}
 
 
 def _differences(now: Any, then: Any, name: str) -> Iterator[tuple[str, Any, Any]]:

@@ -407,14 +407,19 @@ def written(tmp_path_factory):
     return path
 
 
-def test_a_checkpoint_of_layers_that_had_fewer_fields_is_resumed(tmp_path, monkeypatch):
-    """Those of an older fastnn: what it did not know has its default."""
-    layers = [fnn.Dense(12, "relu"), fnn.Residual([fnn.LayerNorm(), fnn.Dense(12)]), fnn.BatchNorm(), fnn.Dense(2)]
+@pytest.mark.parametrize("own", [False, True])
+def test_a_checkpoint_of_layers_that_had_fewer_fields_is_resumed(own, tmp_path, monkeypatch):
+    """Those of an older fastnn: what it did not know has its default, beside functions of one's own too."""
+    activation = softened() if own else "relu"
+    layers = [
+        fnn.Dense(12, activation), fnn.Residual([fnn.LayerNorm(), fnn.Dense(12, fnn.ELU(0.5))]), fnn.BatchNorm(),
+        fnn.Dense(2),
+    ]  # fmt: skip
     unbroken = a_model(layers)
     fit(unbroken, epochs=4)
 
     def with_fewer_fields(layer, describe=storage.describe):
-        return {name: value for name, value in describe(layer).items() if name not in ("l1", "l2")}
+        return {name: value for name, value in describe(layer).items() if name not in ("l1", "l2", "shortcut")}
 
     path = tmp_path / "run.ckpt"
     with monkeypatch.context() as patch:
