@@ -202,7 +202,7 @@ def difference(here: Mapping[str, Any], there: Mapping[str, Any]) -> str:
     for argument in ("forward", "backward"):
         try:
             now, then = (np.array(description[argument]["values"], dtype=np.float64) for description in (here, there))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"damaged description of an activation of your own: {error!r}") from None
         if then.shape != _POINTS.shape:
             raise ValueError(f"damaged description of an activation of your own: {then.size} values of {argument}")

@@ -545,6 +545,11 @@ def test_a_file_holds_an_own_activation_as_json_of_every_reader(tmp_path: Path) 
         {"type": "Custom", "forward": "f", "backward": "df"},
         {"type": "Custom", "forward": {"name": "f", "values": [1.0]}, "backward": {"name": "df", "values": [1.0]}},
         {"type": "Custom", "forward": {"name": "f", "values": "many"}, "backward": {"name": "df", "values": {}}},
+        {
+            "type": "Custom",
+            "forward": {"name": "f", "values": [10**400] * 41},
+            "backward": {"name": "df", "values": []},
+        },
     ],
 )
 def test_damaged_descriptions_of_own_activations_are_refused(saved: Path, damaged: Any, given: Any) -> None:
