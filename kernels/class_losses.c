@@ -3,7 +3,6 @@
 #include "vecmath.h"
 
 /* Where a probability counts as zero: the smallest normal number of float, of which a logarithm can be taken. */
-
 #define TINY ((REAL)1.2e-38)
 
 /* `count` vectors of rows from b on, side by side: one alone waits for the latency of its sums and its logarithm. (One core
