@@ -108,7 +108,7 @@ def fit(
         taken, held = np.arange(len(X)), None
         if split:
             taken, held = _split(len(X), split, model.seed)
-        by_class = _class_weights(class_weight, loss, targets if held is None else targets[taken], model.outputs)
+        by_class = _class_weights(class_weight, loss, targets, None if held is None else taken, model.outputs)
         weights = weights_of_rows(by_class, by_row, loss, targets, model.outputs, model.dtype)
         if weights is not None and not weights[taken].any():
             raise ValueError("fit: the weights of all rows to train on are 0")
@@ -203,13 +203,16 @@ def _validation(
     return scoring.scorer(model, *data[:2], names=names, by_class=by_class, sample_weight=weights, **options)
 
 
-def _class_weights(weights: Any, loss: Any, targets: np.ndarray, outputs: int) -> np.ndarray | None:
-    """(classes,) float64, or None; refused by a loss that has none."""
+def _class_weights(
+    weights: Any, loss: Any, targets: np.ndarray, taken: np.ndarray | None, outputs: int
+) -> np.ndarray | None:
+    """(classes,) float64, counted over the rows that are taken, or None; refused by a loss that has none."""
     if weights is None:
         return None
     if isinstance(loss, CustomLoss):
         loss.check_weights(weights)
-    return class_weights(weights, loss, targets, outputs)
+        loss.classes(targets, outputs)  # which names a row by its number among all
+    return class_weights(weights, loss, targets if taken is None else targets[taken], outputs)
 
 
 def _batches(

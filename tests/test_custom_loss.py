@@ -426,9 +426,11 @@ def test_a_function_without_an_argument_for_weights_is_refused_them() -> None:
         (-np.ones(16, int), "y has class -1 in row 0"),
     ],
 )
-def test_targets_that_are_no_classes_are_refused_class_weights(y: Array, message: str) -> None:
+@pytest.mark.parametrize("split", [0.0, 0.25])
+def test_targets_that_are_no_classes_are_refused_class_weights(y: Array, message: str, split: float) -> None:
+    settings: dict[str, Any] = {"class_weight": "balanced", "validation_split": split, "progress": False}
     with pytest.raises(ValueError, match=f"class_weight: {message}"):
-        model().fit(np.zeros((16, 4)), y, loss=weighted_softmax, class_weight="balanced", progress=False)
+        model().fit(np.zeros((16, 4)), y, loss=weighted_softmax, **settings)
 
 
 @pytest.mark.parametrize(
