@@ -6,33 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .cards import HUES, LINES, card, check_path, colours_of, dress, label_of, write
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from .landscapes import Landscape
 
-FORMATS = (".png", ".svg", ".pdf")
-
-# An opaque card, so that a picture reads the same on a white page and on a dark one. Blue and orange are Okabe and
-# Ito's (told apart by all forms of colour vision); contrast with the card is above 4.5 for text and 3 for lines.
-_THEMES = {
-    "light": {"card": "#ffffff", "text": "#24292f", "grid": "#d8dee4", "train": "#0072b2", "validation": "#d55e00"},
-    "dark": {"card": "#161b22", "text": "#d7dde4", "grid": "#30363d", "train": "#56b4e9", "validation": "#f0a44b"},
-}
-_NAMES = {"rmse": "RMSE", "r2": "R²"}
 _NOT_DRAWN = ("epoch", "lr", "seconds")
-
-
-def check_path(path: str | Path) -> Path:
-    """The path, when a picture can be written there: a known format, an existing folder, matplotlib installed."""
-    path = Path(path)
-    if path.suffix.lower() not in FORMATS:
-        raise ValueError(f"plot {str(path)!r}: the name must end in one of {', '.join(FORMATS)}")
-    if not path.absolute().parent.is_dir():
-        raise ValueError(f"plot {str(path)!r}: there is no folder {str(path.parent)!r}")
-    _matplotlib()
-    return path
 
 
 def learning_curves(
@@ -55,25 +37,20 @@ def learning_curves(
 
     Returns the figure.
     """
-    colours = _theme(theme)
+    colours = colours_of(theme)
     if path is not None:
         path = check_path(path)
     drawn = [name for name in columns if name not in _NOT_DRAWN]
     panels = list(dict.fromkeys(name.removeprefix("val_") for name in drawn))
     if not any(len(columns[name]) for name in drawn):
         raise ValueError("the history is empty: nothing to draw")
-    figure_type = _matplotlib()
-    if figure is None:
-        figure = figure_type(dpi=160)
-    figure.set_size_inches(5.2 * len(panels), 3.9)
-    figure.set_layout_engine(_layout())
-    figure.set_facecolor(colours["card"])
+    figure = card((5.2 * len(panels), 3.9), colours, figure)
     for axes, name in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         _panel(axes, name, columns, best_epoch, colours)
     if title:
         figure.suptitle(title, color=colours["text"], fontsize=12, fontweight="bold")
     if path is not None:
-        _write(figure, Path(path), colours)
+        write(figure, Path(path), colours)
     return figure
 
 
@@ -86,15 +63,15 @@ def rates(values: Sequence[float], per: str, path: str | Path | None = None, the
     Returns the figure.
     """
     path = None if path is None else check_path(path)
-    colours = _theme(theme)
+    colours = colours_of(theme)
     figure, axes = _one_panel(colours)
     drawn = np.asarray(values, np.float64)
     axes.plot(drawn, color=colours["train"], linewidth=1.8, marker="o" if len(drawn) <= 30 else "", markersize=3.5)
     if drawn.min() > 0 and drawn.max() > 20 * drawn.min():
         axes.set_yscale("log")
-    _dress(axes, f"Finished {per}s", "Learning rate", colours)
+    dress(axes, f"Finished {per}s", "Learning rate", colours)
     if path is not None:
-        _write(figure, path, colours)
+        write(figure, path, colours)
     return figure
 
 
@@ -114,7 +91,7 @@ def range_test(
     Returns the figure.
     """
     path = None if path is None else check_path(path)
-    colours = _theme(theme)
+    colours = colours_of(theme)
     figure, axes = _one_panel(colours)
     axes.plot(tried, losses, color=colours["grid"], linewidth=1, label="each step")
     axes.plot(tried, smoothed, color=colours["train"], linewidth=1.8, label="smoothed")
@@ -123,18 +100,15 @@ def range_test(
     low, high = float(np.min(smoothed)), float(np.max(smoothed[: max(1, len(smoothed) // 4)]))
     margin = 0.15 * max(high - low, 1e-3 * abs(high), 1e-12)
     axes.set_ylim(low - margin, high + 2 * margin)
-    _dress(axes, "Learning rate", "Loss", colours)
+    dress(axes, "Learning rate", "Loss", colours)
     axes.set_xscale("log")
     axes.legend(frameon=False, labelcolor=colours["text"])
     if path is not None:
-        _write(figure, path, colours)
+        write(figure, path, colours)
     return figure
 
 
-# Of sixteen paths: four hues of Okabe and Ito's in four kinds of line.
-_HUES = {"light": ("#0072b2", "#d55e00", "#009e73", "#aa3377"), "dark": ("#56b4e9", "#f0a44b", "#3fc79a", "#e08fc0")}
 _LOWEST, _HIGHEST = 1e-12, 1e4  # heights that are drawn
-_LINES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)))
 
 
 def descent_paths(
@@ -149,25 +123,23 @@ def descent_paths(
     Returns the figure.
     """
     path = None if path is None else check_path(path)
-    colours = _theme(theme)
-    figure = _matplotlib()(figsize=(11.0, 4.4 * len(maps)), dpi=130)
-    figure.set_layout_engine(_layout())
-    figure.set_facecolor(colours["card"])
+    colours = colours_of(theme)
+    figure = card((11.0, 4.4 * len(maps)), colours, dpi=130)
     rows = figure.subplots(len(maps), 2, squeeze=False)
     for (landscape, paths), (left, right) in zip(maps, rows, strict=True):
         _contours(left, landscape, colours)
         least = float(landscape.value(np.array(landscape.minimum)))
         for number, (name, points) in enumerate(paths.items()):
-            style = {"color": _HUES[theme][number % 4], "linestyle": _LINES[number // 4 % 4], "linewidth": 1.5}
+            style = {"color": HUES[theme][number % 4], "linestyle": LINES[number // 4 % 4], "linewidth": 1.5}
             left.plot(points[:, 0], points[:, 1], label=name, **style)
             with np.errstate(over="ignore", invalid="ignore"):
                 above = landscape.value(points) - least
             right.plot(np.where(above < _HIGHEST, np.maximum(above, _LOWEST), np.nan), label=name, **style)
-        _dress(right, "Step", f"Height above the minimum of the {landscape.name}", colours)
+        dress(right, "Step", f"Height above the minimum of the {landscape.name}", colours)
         right.set_yscale("log")
         right.legend(frameon=False, labelcolor=colours["text"], ncols=2, fontsize="small")
     if path is not None:
-        _write(figure, path, colours)
+        write(figure, path, colours)
     return figure
 
 
@@ -178,7 +150,7 @@ def _contours(axes: "Axes", landscape: "Landscape", colours: Mapping[str, str]) 
     height = landscape.value(np.stack([x, y], axis=-1)) - landscape.value(np.array(landscape.minimum))
     levels = float(height.max()) * np.geomspace(1e-4, 1.0, 13)
     axes.contour(x, y, height, levels=levels, colors=colours["grid"], linewidths=0.8)
-    _dress(axes, "x", "y", colours)
+    dress(axes, "x", "y", colours)
     axes.grid(False)
     for place, marker in ((landscape.start, "o"), (landscape.minimum, "*")):
         axes.plot(*place, marker=marker, color=colours["text"], markersize=7, linestyle="none")
@@ -187,45 +159,8 @@ def _contours(axes: "Axes", landscape: "Landscape", colours: Mapping[str, str]) 
 
 
 def _one_panel(colours: Mapping[str, str]) -> "tuple[Figure, Axes]":
-    figure = _matplotlib()(figsize=(5.2, 3.9), dpi=160)
-    figure.set_layout_engine(_layout())
-    figure.set_facecolor(colours["card"])
+    figure = card((5.2, 3.9), colours)
     return figure, figure.subplots()
-
-
-def _theme(name: str) -> Mapping[str, str]:
-    if name not in _THEMES:
-        from fastnn.checks import unknown_name
-
-        raise unknown_name("theme", name, _THEMES)
-    return _THEMES[name]
-
-
-def _write(figure: "Figure", path: Path, colours: Mapping[str, str]) -> None:
-    """Without a date and with a fixed salt: the same numbers give the same file."""
-    from matplotlib import rc_context
-
-    metadata: dict[str, Any] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix.lower(), {})
-    with rc_context({"svg.hashsalt": "fastnn"}):
-        figure.savefig(path, metadata=metadata, facecolor=colours["card"])
-
-
-def _matplotlib() -> Any:
-    """matplotlib's Figure type, or the error that says how to get it."""
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] != "matplotlib":
-            raise
-        raise ModuleNotFoundError("plots take matplotlib: pip install 'fastnn[plots]'", name="matplotlib") from None
-    return Figure
-
-
-def _layout() -> Any:
-    """The layout engine, with some air around the panels."""
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    return ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)
 
 
 def _panel(
@@ -252,21 +187,5 @@ def _panel(
         axes.axvline(
             best_epoch, color=colours["text"], linewidth=1, linestyle=":", zorder=1, label=f"kept: epoch {best_epoch}"
         )
-    _dress(axes, "Epoch", _NAMES.get(name, name[:1].upper() + name[1:].replace("_", " ")), colours)
+    dress(axes, "Epoch", label_of(name), colours)
     axes.legend(frameon=False, labelcolor=colours["text"])
-
-
-def _dress(axes: "Axes", x: str, y: str, colours: Mapping[str, str]) -> None:
-    """Labels, grid and colours of a panel whose horizontal axis counts something."""
-    from matplotlib.ticker import MaxNLocator
-
-    axes.set_xlabel(x, color=colours["text"])
-    axes.set_ylabel(y, color=colours["text"])
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_facecolor(colours["card"])
-    axes.grid(True, color=colours["grid"], linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.tick_params(which="both", colors=colours["text"])
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(colours["grid"])

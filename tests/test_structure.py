@@ -20,7 +20,7 @@ FLOORS = [
     {"plan"},
     # what a user writes down, and what tables need
     {"activations", "initializers", "layers", "losses", "optimizers", "schedules", "metrics", "history", "callbacks"}
-    | {"data", "preprocessing", "tables", "encoding", "plots", "storage"},
+    | {"data", "preprocessing", "tables", "encoding", "cards", "plots", "storage"},
     {
         "steps",
         "bound",

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """`fastnn optimizers`."""
-    from fastnn import plots
+    from fastnn import cards, plots
     from fastnn.landscapes import LANDSCAPES, path, shown
     from fastnn.optimizers import OPTIMIZERS, SEARCHES, get_optimizer
 
@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     names = _chosen(options.names, shown("bowl"))
     with as_command_errors():
-        picture = plots.check_path(options.plot)
+        picture = cards.check_path(options.plot)
         maps = []
         for landscape in LANDSCAPES.values():
             optimizers = {name: optimizer for name, optimizer in shown(landscape.name).items() if name in names}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def check_outputs(options: argparse.Namespace) -> None:
     """Whether the files to be written can be, before time goes into the training."""
     if options.plot is not None:
-        from fastnn.plots import check_path
+        from fastnn.cards import check_path
 
         check_path(options.plot)
     if options.save is not None:

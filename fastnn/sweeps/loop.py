@@ -180,12 +180,12 @@ class _Sweep:
         """What a results file says of the sweep, and must say when it is resumed."""
         from fastnn.checkpoints import describe
 
-        return {
-            "space": self.space.describe(),
-            "metric": self.job.metric,
-            "mode": "max" if self.larger_is_better else "min",
-            "data": describe(self.data),
-        }
+        return {**self.said(), "data": describe(self.data)}
+
+    def said(self) -> dict[str, Any]:
+        """What its result is to know of it."""
+        mode = "max" if self.larger_is_better else "min"
+        return {"space": self.space.describe(), "metric": self.job.metric, "mode": mode}
 
     def use(self, file: ResultsFile) -> None:
         """Writes trials into a file from now on, and passes by those that it has."""
@@ -211,9 +211,7 @@ class _Sweep:
                 pool.close(_PATIENCE)
                 for task in self._running.values():
                     self.strategy.drop(task.token)
-        result = SweepResult(self.trials, self.job.metric, self.larger_is_better, len(self.space.repeats))
-        result.seconds, result.stopped = time.perf_counter() - begin, stopped
-        return result
+        return SweepResult.of(self.said(), self.trials, time.perf_counter() - begin, stopped)
 
     def _train(self, pool: Pool, workers: int, view: View) -> None:
         number = max((trial.number + 1 for trial in self.trials), default=0)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Self
 
-from .space import Config
+from . import results
+from .space import SEED, Config
 from .trials import Trial
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from pandas import DataFrame
 
 
@@ -69,7 +72,8 @@ class SweepResult:
     metric    the objective; `larger_is_better` says which way
     repeats   how many trials a configuration has
     seconds   that the sweep took, without earlier runs
-    stopped   "finished" or "interrupted"
+    stopped   "finished" or "interrupted"; "unknown" of a file, whose sweep may be running
+    space     what was varied, as `Space.describe` and results files say it; {} where nobody knows
     """
 
     trials: list[Trial]
@@ -78,6 +82,14 @@ class SweepResult:
     repeats: int = 1
     seconds: float = 0.0
     stopped: str = "finished"
+    space: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, header: dict[str, Any], trials: list[Trial], seconds: float = 0.0, stopped: str = "unknown") -> Self:
+        """The result of a sweep whose results file has this header."""
+        space = header["space"]
+        repeats = len(space[SEED][1]) if SEED in space else 1
+        return cls(trials, header["metric"], header["mode"] == "max", repeats, seconds, stopped, space)
 
     @cached_property
     def groups(self) -> list[Group]:
@@ -148,12 +160,39 @@ class SweepResult:
         frame.index.name = "trial"
         return frame
 
+    def plot(
+        self, path: str | PathLike[str] | None = None, kind: str = "overview", theme: str = "light",
+        x: str | None = None, y: str | None = None,
+    ) -> Figure:  # fmt: skip
+        """Draw the sweep.
+
+        path    a file to write (.png, .svg, .pdf), or None: the figure is one of pyplot's, for
+                `matplotlib.pyplot.show()` or a notebook; it is returned in both cases
+        kind    "overview", which is "trials", the objective of each trial and the best so far, "curves", the learning
+                curves of the best, and "parameters", the objective over each hyper-parameter; or one of these alone;
+                "heatmap", the mean objective over two hyper-parameters; "parallel", a line through the values of each
+                configuration
+        theme   "light" or "dark"
+        x, y    of a heat map: two hyper-parameters; None: the first ones
+
+        Trials that failed or diverged are marks at the worse edge. Needs matplotlib. ValueError where nothing can be
+        drawn.
+        """
+        from .pictures import draw
+
+        return draw(self, path, kind, theme, x, y)
+
     def __repr__(self) -> str:
         said = ", ".join(f"{count} {status}" for status, count in self.counts.items())
         best = ""
         if self.groups and self.groups[0].status == "finished":
             best = f"; best {self.metric} {self.best.mean:.6g} at {self.best.config}"
         return f"<SweepResult: {said}{best}; {self.stopped}>"
+
+
+def read(path: str | PathLike[str]) -> SweepResult:
+    """What a results file says of its sweep, which may be running; ResultsError where it is no such file."""
+    return SweepResult.of(*results.read(path))
 
 
 def student_t(degrees: int) -> float:
