@@ -13,6 +13,7 @@ import pickle
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
 from contextlib import contextmanager
@@ -27,6 +28,8 @@ from .job import Decide, Job, Outcome
 from .reports import Address, Reports, decide_by
 from .threads import one_thread_each
 from .workers import Runner, Task, WorkerDied
+
+_REPORTS_APART = 0.2  # seconds, where nothing is decided by them: they are looked at, no more
 
 
 @contextmanager
@@ -226,10 +229,16 @@ def _serve(pipe: Connection, packed: bytes, watched: bool) -> None:
         pipe.send(f"{type(error).__name__}: {error}")
         return
     pipe.send(None)
+    reported = 0.0
 
     def decide(step: int, value: float) -> str | None:
-        if not watched or step == 0 or math.isnan(value):
+        nonlocal reported
+        if step == 0 or math.isnan(value):
             return None
+        now = time.monotonic()
+        if not watched and now - reported < _REPORTS_APART:
+            return None
+        reported = now
         pipe.send(("report", (step, value)))
         answer: str | None = pipe.recv()
         return answer

@@ -101,7 +101,9 @@ def sweep(
             file = ResultsFile(results, started.header(), resume)
             open_things.callback(file.close)
             started.use(file)
-        view = open_things.enter_context(view_of(progress, started.total, len(runners), started.larger_is_better))
+        view = open_things.enter_context(
+            view_of(progress, space, started.total, started.job.metric, started.larger_is_better)
+        )
         return started.run(runners, view)
 
 
@@ -138,6 +140,7 @@ class _Sweep:
     _running: dict[str, Task] = field(default_factory=dict)
     _waiting: dict[str, list[Any]] = field(default_factory=dict)  # for a trial at work that was asked for again
     _cancelled: threading.Event = field(default_factory=threading.Event)
+    _view: View = field(default_factory=View)
 
     @classmethod
     def of(
@@ -196,6 +199,7 @@ class _Sweep:
 
     def run(self, runners: list[Runner], view: View) -> SweepResult:
         """Trains until the strategy has no more to ask for."""
+        self._view = view
         pool, begin, stopped = Pool(runners, self._decide), time.perf_counter(), "interrupted"
         for trial in self.trials:
             view.found(trial)
@@ -286,4 +290,8 @@ class _Sweep:
         """Why a training is to end. Called by the workers' threads."""
         if self._cancelled.is_set():
             return CANCELLED
-        return PRUNED if step > 0 and self.strategy.stops(task.token, step, value) else None
+        if step > 0:
+            self._view.reported(task.number, step, value)
+            if self.strategy.prunes and self.strategy.stops(task.token, step, value):
+                return PRUNED
+        return None
