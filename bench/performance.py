@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from bench import agreement, environment, kernels, output, pictures, products, readme, steps
+from bench import agreement, environment, kernels, output, pictures, products, readme, steps, sweep
 
 PAGE = environment.ROOT / "docs" / "performance.md"
 TITLE = """# Performance
@@ -241,14 +241,18 @@ def inference_section(result: Result) -> str:
 
 
 def sweep_section(result: Result) -> str:
-    """Many models on all cores."""
+    """Many models on all cores, and what a sweep costs over them; older results have less to say."""
     lines = []
     for row in (row for row in result["rows"] if not row["wrong"]):
         for name, seconds in row["seconds"].items():
-            cells = [f"{row['name']}, by {name}", str(row["workers"]), number(seconds)]
+            cells = [f"{row['name']}, by {name}", str(row.get("workers_of", {}).get(name, row["workers"]))]
+            cells += [number(seconds), *([number(row["start"].get(name), 2)] if "start" in row else [])]
             cells += [number(row["models_per_second"][name]), percent(row["fraction_of_peak"][name])]
             lines.append([*cells, number(row["numpy_ratio"][name])])
-    return output.markdown(["models, by", "workers", "s", "models a second", "of peak", "NumPy/"], lines)
+    start = ["of them until the first training"] if any("start" in row for row in result["rows"]) else []
+    headings = ["models, by", "workers", "s", *start, "models a second", "of peak", "NumPy/"]
+    tables = [output.markdown(headings, lines)]
+    return "\n\n".join([*tables, *(output.markdown(*table) for table in sweep.other_tables(result))])
 
 
 NEEDED = {"machine": "cores", "startup": "fastnn", "real_data": "rows"}  # others: "sets"

@@ -79,20 +79,20 @@ def child(library: str) -> None:
         candidate.chunk = STEPS
     losses = candidate.run(data.order(max(STEPS, candidate.chunk)))
     finished = time.monotonic()
-    answer = {"finished": finished, "loss": float(losses[-1]), "resident": _resident_mib(), "peak": _peak_mib()}
+    answer = {"finished": finished, "loss": float(losses[-1]), "resident": resident_mib(), "peak": peak_mib()}
     print("\n" + json.dumps(answer | {"numba": "numba" in sys.modules, "llvmlite": "llvmlite" in sys.modules}))
 
 
-def _resident_mib() -> float:
+def resident_mib() -> float:
     """Resident memory of this process now, in MiB; its peak where the system does not tell."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:
-        return _peak_mib()
+        return peak_mib()
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def _peak_mib() -> float:
+def peak_mib() -> float:
     """Largest resident memory of this process so far, in MiB. What getrusage tells can be that of the parent: Linux
     counts the moment before exec, in which the new process still has the parent's memory."""
     try:

@@ -1,32 +1,34 @@
-"""Seconds to train many small models on all cores, one model a core: 64 of 64-128-64-10, batch 128, 200 steps each.
+"""`fnn.sweep` beside pools of processes that train the same models, one model a core, and what it costs and takes.
 
-    python -m bench.sweep                 64 models, 7 rounds
-    python -m bench.sweep --quick         16 models, 3 rounds, no peers
+    python -m bench.sweep                 64 trainings, 7 rounds; 10,000 trials; a grid search
+    python -m bench.sweep --quick         16 trainings, 1,000 trials, 3 rounds, no peers
     python -m bench.sweep --no-peers      only NumPy and fastnn
 
-Each model has starting weights and an order of rows of its own, by its number as the seed; the data are the same.
-fastnn trains them in a pool of as many threads as there are cores, since a run releases the GIL; NumPy and torch, whose
-steps are mostly Python, in a pool of as many processes. Every model is trained by one thread. The pools stand, and have
-the data, starting weights and orders, before the clock starts; making a model, binding the data and training count.
+Trainings: 64 models of 64-128-64-10, batch 128, 200 steps each, which differ in starting weights and orders of rows.
+The fastnn of the table is `fnn.sweep(build, space, X, y)`: `build` makes a model of the seed that its configuration
+says, `fit` shuffles by it. The peers train in pools of as many processes as there are cores, from the same weights
+and in the same orders, which lie in files that were written before: NumPy and torch in those of concurrent.futures,
+scikit-learn in joblib's. Every model is trained by one thread. The clock starts before the pools do and stops at the
+last result; the processes are spawned, each imports its library, and the column "start" says how long it took until
+the first training began, for those who want to subtract it. "NumPy forked" has processes that are copies of this one,
+which has imported everything. scikit-learn draws weights and orders by itself. fastnn's forms: threads and results in
+memory, where nothing else is said; one worker; a results file, each trial on disk before it counts (the file is in
+the checkout); processes.
 
-Before anything is timed, the last loss of each model must be that of NumPy in float64 and in float32, within the
-tolerances of bench/agreement.py. A candidate whose losses are not makes the run fail, and nothing is timed.
+Overhead: a function that returns at once, as 10,000 trials. Memory: the peak of a process that sweeps 10,000
+trainings of some 5 ms each. Grid: see bench/grid.py.
+
+Before anything is timed, the losses must be NumPy's, and the best accuracies scikit-learn's; see bench/trainings.py and
+bench/grid.py. A candidate whose answers are not makes the run fail.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
-import multiprocessing
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,152 +38,26 @@ from bench import environment
 if __name__ == "__main__":
     environment.prepare(pin=False)
 
-import numpy as np
+# Processes that are spawned import this file anew, on their clock: what measures is imported by `main`.
+from bench import output
 
-from bench import agreement, machine, native, output, timing
-from bench.agreement import Maker
-from bench.networks import Network, Problem, problem
-
-NETWORK = Network((64, 128, 64, 10), 128)
-STEPS = 200
 MODELS, QUICK_MODELS = 64, 16
-PEERS = ("NumPy", "torch fused")
+ROUNDS, QUICK_ROUNDS = 7, 3
+FEWER = 3  # rounds of what takes long, and varies little
+
+Row = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Task:
-    """A model to train: data and starting weights, and the rows of each step."""
+def trainings(quick: bool, sets: list[str], peers: bool) -> dict[str, Any]:
+    """The row of many trainings."""
+    from bench import trainings as measured
 
-    data: Problem
-    order: np.ndarray
-
-
-@dataclass(frozen=True)
-class Trained:
-    """The last loss of a model, and the seconds that its thread took and computed."""
-
-    loss: float
-    wall: float
-    cpu: float
-
-
-Sweep = Callable[[str], list[Trained]]
-"""Trains all models in a dtype, as many at once as there are workers."""
-
-
-def tasks(count: int, length: int = STEPS) -> list[Task]:
-    """Models that share the data and differ in starting weights and order."""
-    shared = problem(NETWORK)
-    data = [replace(shared, weights=problem(NETWORK, seed).weights) for seed in range(count)]
-    return [Task(own, own.order(length, seed)) for seed, own in enumerate(data)]
-
-
-def trained(make: Maker, task: Task, dtype: str) -> Trained:
-    """One model, from its making to its last loss."""
-    data = task.data if dtype == NETWORK.dtype else task.data.in_dtype(dtype)
-    wall, cpu = time.perf_counter(), time.thread_time()
-    loss = float(make(data).run(task.order)[-1])
-    return Trained(loss, time.perf_counter() - wall, time.thread_time() - cpu)
-
-
-@contextmanager
-def in_threads(make: Maker, given: Sequence[Task], workers: int) -> Iterator[Sweep]:
-    """A pool of threads of this process."""
-    with ThreadPoolExecutor(workers) as pool:
-        yield lambda dtype: list(pool.map(partial(trained, make, dtype=dtype), given))
-
-
-_RECEIVED: list[Task] = []
-"""In a process of a pool: what it was sent when it started."""
-
-
-def _receive(given: Sequence[Task]) -> None:
-    _RECEIVED.extend(given)
-
-
-def _trained_here(library: str, number: int, dtype: str) -> Trained:
-    return trained(_maker(library), _RECEIVED[number], dtype)
-
-
-def _maker(library: str) -> Maker:
-    if library == "NumPy":
-        from bench.baselines.numpy_mlp import NumpyMLP
-
-        return NumpyMLP
-    from bench.baselines.torch_mlp import TorchMLP
-
-    return partial(TorchMLP, fused=True)
-
-
-@contextmanager
-def in_processes(library: str, given: Sequence[Task], workers: int) -> Iterator[Sweep]:
-    """A pool of processes, each of which gets all tasks once, when it starts; later only their numbers."""
-    context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks, but not the threads
-    pool: Executor
-    with ProcessPoolExecutor(workers, context, _receive, (list(given),)) as pool:
-        numbers = range(len(given))
-        yield lambda dtype: list(pool.map(partial(_trained_here, library, dtype=dtype), numbers))
-
-
-def sweeps(given: Sequence[Task], sets: list[str], peers: bool, workers: int, stack: ExitStack) -> dict[str, Sweep]:
-    """What takes part, by column name; the pools live as long as the stack."""
-    from bench.baselines.fastnn_mlp import FastnnMLP
-
-    found = {"NumPy": stack.enter_context(in_processes("NumPy", given, workers))}
-    if peers and importlib.util.find_spec("torch"):
-        found["torch fused"] = stack.enter_context(in_processes("torch fused", given, workers))
-    for name in sets:
-        found[name] = stack.enter_context(in_threads(partial(FastnnMLP, backend=name), given, workers))
-    return found
-
-
-def differences(found: Mapping[str, Sweep], dtype: str) -> dict[str, float]:
-    """Largest relative difference of a model's last loss from NumPy's, by candidate."""
-    losses = {name: np.array([model.loss for model in sweep(dtype)]) for name, sweep in found.items()}
-    return {name: float(np.abs(own / losses["NumPy"] - 1).max()) for name, own in losses.items()}
-
-
-def timed(found: Mapping[str, Sweep], rounds: int) -> dict[str, timing.Timing]:
-    """Seconds of each sweep, in turns. A round was disturbed if the threads that trained had to wait for a CPU."""
-    walls: dict[str, list[float]] = {name: [] for name in found}
-    disturbed = dict.fromkeys(found, 0)
-    for _ in range(rounds):
-        for name, sweep in found.items():
-            started = time.perf_counter()
-            models = sweep(NETWORK.dtype)
-            walls[name].append(time.perf_counter() - started)
-            disturbed[name] += sum(m.wall for m in models) > timing.DISTURBED * sum(m.cpu for m in models)
-    return {name: timing.Timing(tuple(walls[name]), disturbed[name] / rounds) for name in found}
-
-
-def measure(given: Sequence[Task], rounds: int, sets: list[str], peers: bool) -> dict[str, Any]:
-    """Check and time the row of these models, with all cores that this process may use."""
-    workers, length = len(environment.cores()), len(given[0].order)
-    row: dict[str, Any] = {"name": f"{len(given)} models of {NETWORK.name}", "models": len(given), "workers": workers}
-    row |= {"steps": length, "flops": len(given) * length * NETWORK.flops, "wrong": {}}
-    with ExitStack() as stack:
-        found = sweeps(given, sets, peers, workers, stack)
-        for dtype in ("float64", NETWORK.dtype):
-            row["differences"] = differences(found, dtype)
-            for name, difference in row["differences"].items():
-                if not difference <= agreement.TOLERANCE[dtype]:  # also true for NaN
-                    row["wrong"][f"{name} {dtype}"] = difference
-        if row["wrong"]:
-            return row
-        row["peak"] = machine.fma_peak(NETWORK.dtype, threads=workers)
-        results = timed(found, rounds)
-    row["seconds"] = {name: result.median for name, result in results.items()}
-    row["rounds"] = {name: result.rounds for name, result in results.items()}
-    row["disturbed"] = {name: result.disturbed for name, result in results.items()}
-    row["models_per_second"] = {name: len(given) / seconds for name, seconds in row["seconds"].items()}
-    row["gigaflops"] = {name: row["flops"] / seconds * 1e-9 for name, seconds in row["seconds"].items()}
-    row["fraction_of_peak"] = {n: row["flops"] / seconds * 1e-9 / row["peak"] for n, seconds in row["seconds"].items()}
-    row["numpy_ratio"] = {name: row["seconds"]["NumPy"] / seconds for name, seconds in row["seconds"].items()}
-    return row | {"c/numba": native.ratio(row["seconds"])}
+    count, rounds = (QUICK_MODELS, QUICK_ROUNDS) if quick else (MODELS, ROUNDS)
+    return measured.measure(count, rounds, sets, peers)
 
 
 def in_a_process(quick: bool) -> dict[str, Any]:
-    """The row, measured by a process of its own, on the cores that the calling thread may use."""
+    """That row, measured by a process of its own, on the cores that the calling thread may use."""
     command = [sys.executable, "-m", "bench.sweep", "--json", *(["--quick"] if quick else [])]
     done = subprocess.run(command, cwd=environment.ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -190,47 +66,105 @@ def in_a_process(quick: bool) -> dict[str, Any]:
     return row
 
 
-LEGEND = "off: largest relative difference of a last loss from NumPy's; NumPy/: NumPy's time over that of the line"
+def measure(quick: bool, sets: list[str], peers: bool) -> dict[str, Any]:
+    """All that is saved, but the header."""
+    from bench import grid, trials
+
+    rounds, count = (1, trials.QUICK_TRIALS) if quick else (FEWER, trials.TRIALS)
+    found: dict[str, Any] = {"sets": sets, "rows": [trainings(quick, sets, peers)]}
+    found["overhead"] = trials.overhead(count, rounds)
+    found["memory"] = [trials.memory(count, name) for name in sets]
+    return found | {"grid": grid.measure(rounds, sets, peers)}
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows as text, a line for each candidate."""
-    headings = ["models, by", "workers", "s", "models/s", "of peak", "NumPy/", "off"]
+LEGEND = (
+    "off: largest relative difference of a loss from NumPy's; NumPy/: NumPy's time over that of the line; "
+    "start: seconds until the first training began"
+)
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Rows of trainings as text, a line for each candidate."""
+    from bench import timing
+
+    headings = ["trainings, by", "workers", "s", "start", "models/s", "of peak", "NumPy/", "off"]
     lines = []
     for row in rows:
         if row["wrong"]:
-            what = ", ".join(f"{name} off by {difference:.1e}" for name, difference in row["wrong"].items())
-            lines.append([f"{row['name']}  LOSSES DISAGREE: {what}", *[""] * (len(headings) - 1)])
+            lines.append([f"{row['name']}  LOSSES DISAGREE: {_wrong(row)}", *[""] * (len(headings) - 1)])
             continue
         for name, seconds in row["seconds"].items():
-            kind = "processes" if name in PEERS else "threads"
-            cells = [f"{row['name']}, by {name}", f"{row['workers']} {kind}"]
+            cells = [f"{row['name']}, by {name}", str(row["workers_of"][name])]
             cells += [output.number(seconds) + timing.mark(row["disturbed"][name])]
+            cells += ["" if name not in row["start"] else output.number(row["start"][name], 2)]
             cells += [output.number(row["models_per_second"][name]), output.percent(row["fraction_of_peak"][name])]
             lines.append([*cells, f"{row['numpy_ratio'][name]:.2f}", f"{row['differences'][name]:.1e}"])
     return output.table(headings, lines)
 
 
+def _wrong(row: Row) -> str:
+    return ", ".join(f"{name} off by {difference:.1e}" for name, difference in row["wrong"].items())
+
+
+def other_tables(found: Row) -> list[tuple[list[str], list[list[str]]]]:
+    """Headings and lines of what there is beside the trainings, for text and pages; none of older results."""
+    tables = []
+    ratios = [row["over_one_worker"] for row in found["rows"] if row.get("over_one_worker")]
+    if ratios:
+        lines = [[name, output.number(ratio)] for name, ratio in ratios[0].items()]
+        tables.append((["kernels", "speed of all workers over one"], lines))
+    if "overhead" in found:
+        row = found["overhead"]
+        lines = [[f"{row['name']}, {name}", output.number(value)] for name, value in row["microseconds"].items()]
+        tables.append((["the sweep itself", "us a trial"], lines))
+    if "memory" in found:
+        what = ("milliseconds", "before", "peak")
+        lines = [
+            [f"{row['name']}, {row['backend']}", *(output.number(row[one]) for one in what)] for row in found["memory"]
+        ]
+        tables.append((["memory", "ms a training", "MiB before", "MiB at most"], lines))
+    if found.get("grid"):
+        tables.append(_grid_table(found["grid"]))
+    return tables
+
+
+def _grid_table(row: Row) -> tuple[list[str], list[list[str]]]:
+    if row["wrong"]:
+        return [f"{row['name']}  ACCURACIES DISAGREE: {_wrong(row)}"], []
+    from bench import timing
+
+    lines = []
+    for name, seconds in row["seconds"].items():
+        cells = [f"{row['name']}, by {name}", output.number(seconds) + timing.mark(row["disturbed"][name])]
+        ratio = row.get("sklearn_ratio", {}).get(name)
+        lines.append([*cells, output.number(ratio), f"{row['accuracy'][name]:.4f}"])
+    return ["search, by", "s", "sklearn/", "best mean accuracy"], lines
+
+
 def main() -> int:
+    """The command; returns its exit code."""
+    from bench import native, timing
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="16 models and 3 rounds instead of 64 and 7, no peers")
+    parser.add_argument("--quick", action="store_true", help="fewer trainings, trials and rounds, no peers")
     native.add_option(parser)
     parser.add_argument("--no-peers", action="store_true", help="only NumPy and fastnn")
     parser.add_argument("--save", action="store_true", help="write the JSON also for --quick")
     parser.add_argument("--json", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     sets, peers = native.kernel_sets(arguments.backend), not (arguments.quick or arguments.no_peers)
-    count, rounds = (QUICK_MODELS, 3) if arguments.quick else (MODELS, 7)
     if arguments.json:
-        print(json.dumps(measure(tasks(count), rounds, sets, peers)))
+        print(json.dumps(trainings(arguments.quick, sets, peers)))
         return 0
     header = environment.header(threads=len(environment.cores()))
     print(environment.describe(header))
-    row = measure(tasks(count), rounds, sets, peers)
-    print(f"\n{table([row])}\n\n{LEGEND}\n{timing.LEGEND}")
+    found = measure(arguments.quick, sets, peers)
+    print(f"\n{table(found['rows'])}\n\n{LEGEND}\n{timing.LEGEND}")
+    for headings, lines in other_tables(found):
+        print(f"\n{output.table(headings, lines)}")
     if arguments.save or not arguments.quick:
-        print(f"saved {output.save('sweep', header, {'sets': sets, 'rows': [row]}).relative_to(environment.ROOT)}")
-    return 1 if row["wrong"] else 0
+        print(f"saved {output.save('sweep', header, found).relative_to(environment.ROOT)}")
+    return 1 if any(row["wrong"] for row in (found["rows"][0], found["grid"] or {"wrong": {}})) else 0
 
 
 if __name__ == "__main__":

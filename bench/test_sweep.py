@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from bench import native, startup, suite, sweep
+from bench import native, startup, suite, sweep, trainings
 
-SETS = native.kernel_sets()
+FORMS = ("", trainings.ONE, trainings.FILE, trainings.PROCESSES)
+FASTNN = [name + form for name in native.kernel_sets() for form in FORMS]
 
 
 def measure(full: bool) -> suite.Row:
@@ -18,10 +19,10 @@ MEASURED = suite.Rows("many models", measure, lambda rows: f"{sweep.table(rows)}
 
 
 @pytest.mark.benchmark(timer=suite.CLOCK)
-@pytest.mark.parametrize("candidate", [*sweep.PEERS, *SETS])
+@pytest.mark.parametrize("candidate", [*trainings.PEERS, *FASTNN])
 def test_sweep(candidate: str, report: suite.Report, request: Any) -> None:
     full = request.config.option.benchmark_full
-    if not full and candidate in sweep.PEERS[1:]:
+    if not full and candidate in trainings.PEERS[1:]:
         pytest.skip("with --benchmark-full")
     row = MEASURED.row(full)
     if not row["wrong"] and candidate not in row["rounds"]:

@@ -15,6 +15,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from bench import environment, neighbours
 
@@ -80,7 +81,7 @@ def interleaved(
     collecting = gc.isenabled()
     gc.disable()
     try:
-        _take_turns(work, environment.cores()[:threads], rounds)
+        take_turns(work, environment.cores()[:threads], rounds)
     finally:
         if collecting:
             gc.enable()
@@ -113,7 +114,42 @@ class Candidate:
         return Timing(tuple(seconds for _, seconds in kept), statistics.mean(disturbed for disturbed, _ in kept))
 
 
-def _take_turns(candidates: Sequence[Candidate], cores: Sequence[int], rounds: int) -> None:
+class Ran(Protocol):
+    """What came of a whole run that has times of its own."""
+
+    @property
+    def seconds(self) -> float: ...
+
+    @property
+    def waited(self) -> bool:
+        """Whether what ran had to wait for a CPU."""
+
+
+@dataclass
+class WholeRuns(Candidate):
+    """Some work of which a turn is one whole run, from a cold start, such as a pool of processes that is started and
+    used: `run(1)` returns what came of it."""
+
+    warm_up: int = 0
+    units: int = 1
+    found: list[Any] = field(default_factory=list)
+
+    def take(self, cores: Sequence[int]) -> None:
+        """One more turn."""
+        accompanied = neighbours.at_work(cores)
+        ran: Any = self.run(1)
+        self.found.append(ran)
+        self.turns.append((ran.waited or accompanied or neighbours.at_work(cores), ran.seconds))
+
+
+def whole_runs(candidates: Mapping[str, Callable[[], Ran]], rounds: int) -> dict[str, WholeRuns]:
+    """Runs each candidate as often, in turns, on all cores of this process."""
+    work = {name: WholeRuns(lambda _, run=run: run()) for name, run in candidates.items()}  # type: ignore[misc]
+    take_turns(list(work.values()), environment.cores(), rounds)
+    return work
+
+
+def take_turns(candidates: Sequence[Candidate], cores: Sequence[int], rounds: int) -> None:
     """So many rounds, and more of those candidates that were disturbed too often."""
     for _ in range(rounds):
         _round(candidates, cores, 0.0)

@@ -1,5 +1,8 @@
 """Benchmarks of predictions, of many models and of starts: wrong answers are not timed, and a row says everything."""
 
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import cases
@@ -7,8 +10,22 @@ import exact
 import numpy as np
 import pytest
 
-from bench import activations, environment, inference, startup, sweep, timing
-from bench.baselines.numpy_mlp import NumpyMLP
+from bench import (
+    activations,
+    agreement,
+    environment,
+    grid,
+    inference,
+    machine,
+    neighbours,
+    output,
+    pools,
+    startup,
+    sweep,
+    timing,
+    trainings,
+    trials,
+)
 from bench.networks import Problem
 
 SMALLEST = inference.ROWS["4-16-16-3, 1024"]
@@ -69,23 +86,32 @@ def test_a_row_of_predictions_is_complete() -> None:
     assert SMALLEST.name in inference.table([row], SETS)
 
 
-class Hasty(NumpyMLP):
-    """Leaves out the last step."""
+@pytest.fixture
+def clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment that processes of pools are started with, and nothing measured of the machine."""
+    for name, value in environment.wanted().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(machine, "fma_peak", lambda *_, **__: 100.0)
+    monkeypatch.setattr(neighbours, "at_work", lambda cores=(): False)
 
-    def run(self, order: np.ndarray) -> np.ndarray:
-        return super().run(order[:-1])
+
+def other_losses(dtype: str, given: trainings.Given, factor: float) -> pools.Ran:
+    """A sweep that says NumPy's losses times a factor."""
+    ran = pools.Ran.of([pools.train("NumPy", given.folder, dtype, number) for number in range(given.models)], 0.0)
+    return replace(ran, losses=ran.losses * factor)
 
 
-@pytest.mark.parametrize("make", [NumpyMLP, Hasty])
-def test_a_sweep_with_other_losses_is_not_timed(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def in_threads(given: Any, sets: Any, peers: bool, workers: int, stack: Any) -> dict[str, sweep.Sweep]:
-        makers = {"NumPy": NumpyMLP, "fake": make}
-        return {name: stack.enter_context(sweep.in_threads(maker, given, workers)) for name, maker in makers.items()}
+@pytest.mark.parametrize("factor", [1.0, 1.01, float("nan")])
+def test_a_sweep_with_other_losses_is_not_timed(
+    factor: float, clean: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fakes(given: trainings.Given, *_: Any) -> dict[str, trainings.Sweep]:
+        factors = {"NumPy": 1.0, "fake": factor}
+        return {name: partial(other_losses, given=given, factor=own) for name, own in factors.items()}
 
-    monkeypatch.setattr(sweep, "sweeps", in_threads)
-    monkeypatch.setattr(sweep.machine, "fma_peak", lambda *_, **__: 100.0)
-    row = sweep.measure(sweep.tasks(3, length=4), 1, [], peers=False)
-    if make is NumpyMLP:
+    monkeypatch.setattr(trainings, "candidates", fakes)
+    row = trainings.measure(3, 1, [], peers=False, folder=tmp_path, epochs=1)
+    if factor == 1:
         assert row["wrong"] == {}
         assert row["rounds"].keys() == {"NumPy", "fake"}
         return
@@ -95,22 +121,83 @@ def test_a_sweep_with_other_losses_is_not_timed(make: Any, monkeypatch: pytest.M
 
 
 @pytest.mark.slow
-def test_threads_and_processes_train_the_same_models(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in environment.wanted().items():  # read by the processes of the pool
-        monkeypatch.setenv(name, value)
-    row = sweep.measure(sweep.tasks(3, length=20), 2, SETS, peers=False)
+def test_every_form_of_a_sweep_trains_the_same_models(clean: None, tmp_path: Path) -> None:
+    row = trainings.measure(3, 2, SETS, peers=False, folder=tmp_path, epochs=1)
+    forms = ("", trainings.ONE, trainings.FILE, trainings.PROCESSES)
+    names = {"NumPy", *(name + form for name in SETS for form in forms)}
     assert row["wrong"] == {}
     for what in ("rounds", "disturbed", "differences", "models_per_second", "fraction_of_peak", "numpy_ratio"):
-        assert row[what].keys() == {"NumPy", *SETS}, what
+        assert row[what].keys() == names, what
     assert all(len(rounds) == 2 for rounds in row["rounds"].values())
+    assert row["steps"] == 25
     assert row["models_per_second"]["NumPy"] == pytest.approx(3 / row["seconds"]["NumPy"])
+    assert row["over_one_worker"].keys() == set(SETS)
+    assert 0 < row["start"]["NumPy"] < max(row["rounds"]["NumPy"])
+    assert not list(tmp_path.iterdir())
 
 
-def test_models_of_a_sweep_share_the_data_and_nothing_else() -> None:
-    first, second = sweep.tasks(2)
+@pytest.mark.slow
+@pytest.mark.parametrize("peer", ["NumPy forked", "sklearn", "torch fused"])
+def test_peers_of_a_sweep_train_the_models_that_numpy_trains(peer: str, clean: None, tmp_path: Path) -> None:
+    given = trainings.Given(tmp_path, 2, epochs=1)
+    given.prepare()
+    found = trainings.candidates(given, [], True, 2)
+    if peer not in found:
+        pytest.skip(f"{peer} is not installed")
+    off = trainings.differences({"NumPy": found["NumPy"], peer: found[peer]}, given, "float64")
+    bounds = agreement.SKLEARN_TOLERANCE if peer == "sklearn" else agreement.TOLERANCE
+    assert off[peer] <= bounds["float64"]
+    ran = found[peer]("float32")
+    assert len(ran.losses) == 2
+    assert 0 < ran.start < ran.seconds
+
+
+def test_models_of_a_sweep_share_the_data_and_nothing_else(tmp_path: Path) -> None:
+    given = trainings.Given(tmp_path, 2, epochs=1)
+    first, second = (given.task(number, "float32") for number in range(2))
     assert first.data.X is second.data.X
     assert not np.array_equal(first.data.weights[0], second.data.weights[0])
     assert not np.array_equal(first.order, second.order)
+    given.prepare()
+    read = pools.task(tmp_path, "float32", 1)
+    assert np.array_equal(read.order, second.order)
+    for value, expected in zip((read.data.X, *read.data.weights), (second.data.X, *second.data.weights), strict=True):
+        assert np.array_equal(value, expected)
+
+
+def test_the_cost_of_trials_is_measured_in_every_form(clean: None, tmp_path: Path) -> None:
+    row = trials.overhead(20, 1, tmp_path)
+    assert set(row["microseconds"]) >= {trials.MEMORY, trials.FILE}
+    assert all(row["microseconds"][name] == pytest.approx(row["rounds"][name][0] / 20 * 1e6) for name in row["rounds"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_memory_is_that_of_a_process_which_trained(clean: None) -> None:
+    row = trials.memory(3, SETS[-1])
+    assert 0 < row["before"] < row["peak"]
+    assert row["milliseconds"] > 0
+
+
+@pytest.mark.slow
+def test_grid_search_finds_what_scikit_learn_finds(clean: None) -> None:
+    row = grid.measure(1, SETS[-1:], peers=True, epochs=15, widths=(64,))
+    if row is None:
+        pytest.skip("scikit-learn is not installed")
+    assert row["wrong"] == {}
+    assert row["accuracy"].keys() == row["rounds"].keys() == {"sklearn", SETS[-1]}
+    assert min(row["accuracy"].values()) > 0.95
+    assert "by sklearn" in output.table(*sweep.other_tables({"rows": [], "grid": row})[0])
+
+
+def test_grid_search_with_another_accuracy_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("sklearn")
+    accuracies = {"numba": 0.98, "c": 0.95}
+    monkeypatch.setattr(grid, "by_sweep", lambda data, name, *_: grid.Found(accuracies[name], {}, 1.0))
+    row = grid.measure(1, list(accuracies), peers=False)
+    assert row is not None
+    assert row["wrong"].keys() == {"c"}
+    assert "rounds" not in row
+    assert "ACCURACIES DISAGREE: c" in sweep.other_tables({"rows": [], "grid": row})[0][0][0]
 
 
 def answer(**changes: Any) -> startup.Answer:

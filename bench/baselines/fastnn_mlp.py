@@ -56,3 +56,14 @@ class FastnnMLP:
         if self.full:
             return np.asarray(self.bound.run_full(len(order)))
         return np.asarray(self.bound.run(order))
+
+
+def build(network: Network, config: dict[str, Any]) -> tuple[fnn.Sequential, dict[str, Any]]:
+    """A model and how it is trained, as a user of `fnn.sweep` says it; its seed is the number in the configuration."""
+    model = fnn.Sequential(
+        layers_of(network), inputs=network.widths[0], dtype=config["dtype"], seed=config["number"]
+    )  # fmt: skip
+    return model, {
+        "loss": network.loss, "optimizer": fnn.Adam(lr=LEARNING_RATE), "batch_size": network.batch_rows,
+        "backend": config["backend"],
+    }  # fmt: skip

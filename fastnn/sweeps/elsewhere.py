@@ -183,6 +183,9 @@ class InProcess:
     def close(self) -> None:
         """Kills the process."""
         self._closed = True
+        process = self._process
+        if process is not None:
+            process.kill()  # it waits for a trial and would not end by itself
         self._ended()
 
     def _start(self) -> None:
