@@ -1,7 +1,6 @@
 """Benchmarks of predictions, of many models and of starts: wrong answers are not timed, and a row says everything."""
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -95,19 +94,14 @@ def clean(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neighbours, "at_work", lambda cores=(): False)
 
 
-def other_losses(dtype: str, given: trainings.Given, factor: float) -> pools.Ran:
-    """A sweep that says NumPy's losses times a factor."""
-    ran = pools.Ran.of([pools.train("NumPy", given.folder, dtype, number) for number in range(given.models)], 0.0)
-    return replace(ran, losses=ran.losses * factor)
-
-
 @pytest.mark.parametrize("factor", [1.0, 1.01, float("nan")])
 def test_a_sweep_with_other_losses_is_not_timed(
     factor: float, clean: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fakes(given: trainings.Given, *_: Any) -> dict[str, trainings.Sweep]:
         factors = {"NumPy": 1.0, "fake": factor}
-        return {name: partial(other_losses, given=given, factor=own) for name, own in factors.items()}
+        ran = pools.Ran(np.arange(1.0, given.models + 1), 2.0, 0.1, 1.5, 1.5)
+        return {name: lambda dtype, own=own: replace(ran, losses=own * ran.losses) for name, own in factors.items()}
 
     monkeypatch.setattr(trainings, "candidates", fakes)
     row = trainings.measure(3, 1, [], peers=False, folder=tmp_path, epochs=1)
