@@ -24,8 +24,8 @@ def blocks(language):
     return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
-def test_python_example_is_fifteen_lines_and_runs(tmp_path, monkeypatch):
-    (example,) = blocks("python")
+def test_python_examples_run_and_the_first_has_fifteen_lines(tmp_path, monkeypatch):
+    example, sweep = blocks("python")
     assert len([line for line in example.splitlines() if line.strip()]) <= 15
     monkeypatch.chdir(tmp_path)
     names = {}
@@ -34,6 +34,12 @@ def test_python_example_is_fifteen_lines_and_runs(tmp_path, monkeypatch):
     assert "accuracy" in printed.getvalue()
     assert (names["digits"] == names["y_test"]).mean() >= 0.96
     assert (tmp_path / "digits.safetensors").is_file()
+    pytest.importorskip("scipy")
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(compile(sweep, "README.md", "exec"), names)
+    assert names["result"].counts == {"finished": 100}
+    assert printed.getvalue().count("5/5  finished") == 20
+    assert len((tmp_path / "sweep.jsonl").read_text().splitlines()) == 101
 
 
 def test_commands_are_ones_that_the_parser_knows():
