@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import time
+import warnings
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
@@ -136,7 +137,8 @@ class Ran:
 def in_processes(library: str, folder: Path, dtype: str, count: int, workers: int, method: str = "spawn") -> Ran:
     """All models in a pool of processes, to which only numbers are sent."""
     started = time.time()
-    with ProcessPoolExecutor(workers, multiprocessing.get_context(method)) as pool:
+    with warnings.catch_warnings(), ProcessPoolExecutor(workers, multiprocessing.get_context(method)) as pool:
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forking where threads are, which wait, of Python 3.12
         return Ran.of(list(pool.map(partial(train, library, folder, dtype), range(count))), started)
 
 

@@ -220,6 +220,34 @@ def test_errors_have_a_panel_for_each_unit(folder):
     assert "Operations that go number by number" in pictures.files()[pictures.FOLDER / "accuracy-dark.svg"]
 
 
+OLD_SWEEP = {
+    "name": "64 models", "workers": 2, "wrong": {}, "seconds": {"NumPy": 1.5, "c": 0.5},
+    "numpy_ratio": {"NumPy": 1.0, "c": 3.0},
+    "models_per_second": {"NumPy": 43.0, "c": 128.0}, "fraction_of_peak": {"NumPy": 0.25, "c": 0.75},
+}  # fmt: skip
+
+
+def test_page_shows_what_a_saved_sweep_knows(folder):
+    output.save("sweep", HEADER, {"sets": ["c"], "rows": [OLD_SWEEP]})
+    assert "| 64 models, by c | 2 | 0.500 | 128 | 75% | 3.00 |" in performance.page()
+    assert "us a trial" not in performance.page()
+    row = OLD_SWEEP | {"start": {"NumPy": 0.12}, "workers_of": {"NumPy": 2, "c": 1}, "over_one_worker": {"c": 1.95}}
+    more = {
+        "overhead": {"name": "9 trials", "microseconds": {"in memory": 34.0}},
+        "memory": [{"name": "9 trials", "backend": "c", "milliseconds": 5.1, "before": 40.0, "peak": 61.5}],
+        "grid": {
+            "name": "grid", "wrong": {}, "seconds": {"sklearn": 9.0, "c": 0.5},
+            "accuracy": {"sklearn": 0.98, "c": 0.9811}, "sklearn_ratio": {"sklearn": 1.0, "c": 18.0}, "disturbed": {"sklearn": 0.0, "c": 0.0},
+        },
+    }  # fmt: skip
+    output.save("sweep", HEADER | {"date": "2032-01-01 00:00 UTC"}, {"sets": ["c"], "rows": [row], **more})
+    text = performance.page()
+    lines = ["64 models, by NumPy | 2 | 1.50 | 0.12 |", "by c | 1 | 0.500 | - |", "c | 1.95 |"]
+    lines += ["9 trials, in memory | 34.0", "9 trials, c | 5.10 | 40.0 | 61.5", "grid, by c | 0.500 | 18.0 | 0.9811"]
+    for line in lines:
+        assert line in text, line
+
+
 def test_pictures_that_the_pages_name_exist():
     for page in ("README.md", "docs/performance.md"):
         path = environment.ROOT / page
