@@ -237,7 +237,8 @@ def test_page_shows_what_a_saved_sweep_knows(folder):
         "memory": [{"name": "9 trials", "backend": "c", "milliseconds": 5.1, "before": 40.0, "peak": 61.5}],
         "grid": {
             "name": "grid", "wrong": {}, "seconds": {"sklearn": 9.0, "c": 0.5},
-            "accuracy": {"sklearn": 0.98, "c": 0.9811}, "sklearn_ratio": {"sklearn": 1.0, "c": 18.0}, "disturbed": {"sklearn": 0.0, "c": 0.0},
+            "accuracy": {"sklearn": 0.98, "c": 0.9811}, "sklearn_ratio": {"sklearn": 1.0, "c": 18.0},
+            "disturbed": {"sklearn": 0.0, "c": 0.0},
         },
     }  # fmt: skip
     output.save("sweep", HEADER | {"date": "2032-01-01 00:00 UTC"}, {"sets": ["c"], "rows": [row], **more})
