@@ -123,6 +123,18 @@ def test_a_trial_is_the_fit_that_it_says() -> None:
         assert trial.status == "finished"
 
 
+def test_a_training_that_keeps_the_weights_of_an_earlier_epoch_counts_with_that_one() -> None:
+    def stopped(config: dict[str, Any]) -> tuple[fnn.Sequential, dict[str, Any]]:
+        model, given = build(config)
+        return model, {**given, "epochs": 200, "callbacks": [fnn.EarlyStopping(3)]}
+
+    (trial,) = fnn.sweep(stopped, fnn.Space(lr=[3.0]), **DATA, metric="val_accuracy", progress=False).trials
+    model, given = stopped({"lr": 3.0})
+    model.fit(**DATA, **given, progress=False)
+    assert trial.scores["epoch"] == len(trial.curve) - 3
+    assert trial.value == trial.curve[-4] == model.evaluate(*DATA["validation_data"], metrics=("accuracy",))["accuracy"]
+
+
 def test_64_trials_are_the_same_bits_with_any_number_of_workers_in_any_order() -> None:
     space = fnn.Space(lr=[0.05, 0.1, 0.2, 0.4], width=[4, 8], seed=range(8))
     one = fnn.sweep(build, space, **DATA, workers=1, progress=False)

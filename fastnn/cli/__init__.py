@@ -1,4 +1,4 @@
-"""The command line: `python -m fastnn train | predict | optimizers | info`.
+"""The command line: `python -m fastnn train | predict | sweep | optimizers | info`.
 
 A mistake of the user (a missing file, an unknown name, a table that cannot be learnt) ends in one line and exit code 2;
 a training whose loss is no longer finite in exit code 1; Ctrl-C outside of training in 130. A training whose report
@@ -23,11 +23,11 @@ class _Parser(argparse.ArgumentParser):
 
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands; each command's module adds its own arguments and `run`."""
-    from fastnn.cli import info, optimizers, predict, train
+    from fastnn.cli import info, optimizers, predict, sweep, train
 
     main_parser = _Parser(prog="fastnn", description="Train neural networks on a CPU.", allow_abbrev=False)
     commands = main_parser.add_subparsers(metavar="command", required=True, parser_class=_Parser)
-    for module in (train, predict, optimizers, info):
+    for module in (train, predict, sweep, optimizers, info):
         name = module.__name__.rsplit(".", 1)[-1]
         summary, _, details = (module.__doc__ or "").partition("\n")
         sub = commands.add_parser(

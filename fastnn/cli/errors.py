@@ -19,8 +19,11 @@ def as_command_errors() -> Iterator[None]:
         yield
     except (ValueError, TypeError) as error:
         raise CommandError(str(error)) from error
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("fastnn."):
+    except ImportError as error:
+        # Packages that are missing, and our own words on what needs them (which name no module), are the user's to put
+        # right; modules of ours, and names that a module lacks, are not.
+        missing = isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("fastnn.")
+        if error.name and not missing:
             raise
         raise CommandError(str(error)) from error
     except BrokenPipeError:

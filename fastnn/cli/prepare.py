@@ -11,10 +11,12 @@ from fastnn.cli import task
 from fastnn.cli.errors import CommandError
 from fastnn.cli.recipe import Recipe
 from fastnn.cli.report import count, note, say
-from fastnn.cli.source import Reading, Source
+from fastnn.cli.source import Reading, Source, load
 from fastnn.data import Array
 from fastnn.encoding import TableEncoder
 from fastnn.preprocessing import ArrayEncoder, ClassTarget, NumberTarget
+
+_LEAST_ROWS = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,14 +42,31 @@ def share_of(text: str) -> float | None:
     return share
 
 
-def prepare(options: argparse.Namespace, source: Source, share: float | None, reading: Reading) -> Prepared:
+def read(options: argparse.Namespace) -> Prepared:
+    """The data that the options of `train` name, prepared for a training; prints what was decided."""
+    share = share_of(options.validation)
+    if share is None and options.split_seed is not None:
+        raise CommandError(f"--split-seed means nothing here: --validation {options.validation} is a file of its own")
+    reading = Reading(options.header, options.delimiter, options.missing, options.features, options.labels)
+    source = load(options.data, options.target, options.drop, reading)
+    source.drop_rows_without_target()
+    if source.rows < _LEAST_ROWS:
+        found = count(source.rows, "row")
+        raise CommandError(
+            f"{source.title} has {found} to learn from: at least {_LEAST_ROWS} are needed{source.dropped_rows()}"
+        )
+    return _prepare(options, source, share, reading)
+
+
+def _prepare(options: argparse.Namespace, source: Source, share: float | None, reading: Reading) -> Prepared:
     """Task, split, encoding; prints what was decided."""
     target, y, why = _target(options, source)
+    seed = options.seed if options.split_seed is None else options.split_seed
     if share is None:
         rows, held = np.arange(source.rows), np.arange(0)
     else:
         labels = y if isinstance(target, ClassTarget) else None
-        rows, held = data.split_rows(source.rows, share, options.seed, labels)
+        rows, held = data.split_rows(source.rows, share, seed, labels)
     if isinstance(target, NumberTarget):
         target = NumberTarget.fit(target.name, y[rows])
     recipe, notes = _recipe(options, source, rows, target, reading)
@@ -62,7 +81,7 @@ def prepare(options: argparse.Namespace, source: Source, share: float | None, re
         X_held, unseen = recipe.transform(source, held, options.dtype)
         measured = y[held]
         stratified = "stratified, " if isinstance(target, ClassTarget) else ""
-        say("Validation", f"{count(len(held), 'row')} of {source.rows:,} ({stratified}seed {options.seed})")
+        say("Validation", f"{count(len(held), 'row')} of {source.rows:,} ({stratified}seed {seed})")
         note(unseen)
     if isinstance(target, ClassTarget):
         return Prepared(recipe, X, y[rows], X_held, measured, measured)

@@ -3,10 +3,13 @@
 import contextlib
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from fastnn.cli.errors import CommandError
+
 _WIDTH = 12
+_CLOSED_PIPE = 141  # the exit code that shells give a program ended by SIGPIPE
 
 
 def say(label: str, *lines: str) -> None:
@@ -89,3 +92,15 @@ def steady_output() -> Iterator[list[Steady]]:
         for stream in streams:
             stream.flush()
         sys.stdout, sys.stderr = old
+
+
+def carried_out(work: Callable[[], None]) -> int:
+    """Does work whose output is only a report, to its end even where that cannot be printed; returns the exit code."""
+    with steady_output() as streams:
+        work()
+    failure = next((stream.failure for stream in streams if stream.failure is not None), None)
+    if isinstance(failure, BrokenPipeError):
+        return _CLOSED_PIPE
+    if failure is not None:
+        raise CommandError(f"the report could not be printed: {(failure.strerror or str(failure)).lower()}", code=1)
+    return 0

@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastnn.bound import NonFiniteLoss
-from fastnn.callbacks import Callback, Context
+from fastnn.callbacks import Callback, Context, EarlyStopping
+from fastnn.history import History
 from fastnn.model import Sequential
 
 from .space import Config
@@ -125,7 +126,8 @@ class Job:
         arguments = {"progress": False, **(self.data or {}), **given}
         arguments["callbacks"] = [*_as_list(given.get("callbacks", ())), watch]
         history = model.fit(**arguments)
-        scores = {name: float(values[-1]) for name, values in history.columns.items() if values}
+        last = _kept(arguments["callbacks"], history)
+        scores = {name: float(values[last]) for name, values in history.columns.items() if values}
         return _judged(history.stopped, scores[self.metric], scores)
 
     def _loop(self, config: Config, budget: int | None, decide: Decide, curve: list[float]) -> Outcome:
@@ -139,6 +141,14 @@ class Job:
         if isinstance(found, Mapping) and self.metric not in scores:
             raise ValueError(f"train returned {', '.join(scores)}: the objective {self.metric!r} is not among them")
         return _judged("", scores[self.metric] if scores else float(found), scores)
+
+
+def _kept(callbacks: list[Any], history: History) -> int:
+    """Which epoch of the history has the scores of the model: the last one, unless weights of another were put back."""
+    for callback in callbacks:
+        if isinstance(callback, EarlyStopping) and callback.restore_best and callback.best_epoch is not None:
+            return history["epoch"].index(callback.best_epoch)
+    return -1
 
 
 PRUNED, CANCELLED = "pruned", "the sweep was stopped"

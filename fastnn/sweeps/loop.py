@@ -70,8 +70,8 @@ def sweep(
     trials           how many trainings at most, repeats included; None: all of the grid
     prune            "asha", asynchronous successive halving (Li et al. 2020), "median", or an Optuna pruner: trainings
                      that lag behind others at the same epoch are ended early; None: none is
-    metric           the objective: a column of the history, at its last epoch, or what `train` returns; None:
-                     "val_loss", or "loss" without validation data
+    metric           the objective: a column of the history, at its last epoch (with EarlyStopping: at the one whose
+                     weights were kept), or what `train` returns; None: "val_loss", or "loss" without validation data
     mode             "min", "max", or "auto": by the metric
     budget           given to `train`; to `build`, the epochs of every training; None: those that `build` says
     seed             of the search: the same seed proposes the same configurations ("tpe": with one worker)

@@ -28,7 +28,7 @@ class Trial:
     budget      what `train` was given besides; None where there is none
     status      "finished"; "pruned": stopped early; "diverged": no longer finite; "failed": an error, or a dead worker
     value       the objective; NaN where there is none
-    scores      all numbers of its last epoch
+    scores      all numbers of its last epoch, or of the one whose weights were kept
     curve       the objective after each epoch, or as reported
     seconds     from its start to its end, in its worker
     error       the traceback of a failed trial, or why it counts as one
