@@ -6,7 +6,7 @@ Searches that learn from results, and pruning, are Optuna's (studies.py).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
+from itertools import count, islice
 from typing import Any, Protocol
 
 import numpy as np
@@ -52,10 +52,10 @@ class Listed:
 
     def __init__(self, space: Space, search: str, trials: int | None, seed: int) -> None:
         configurations = proposals(space, search, seed)
-        count = None if search != "grid" else sum(1 for _ in space.grid()) * len(space.repeats)
-        if trials is None and count is None:
+        size = None if search != "grid" else sum(1 for _ in space.grid()) * len(space.repeats)
+        if trials is None and size is None:
             raise ValueError(f"sweep(search={search!r}): say how many: trials=...")
-        self.total = trials if count is None else count if trials is None else min(trials, count)
+        self.total = trials if size is None else size if trials is None else min(trials, size)
         self._next = islice(({**c, **repeat} for c in configurations for repeat in space.repeats), self.total)
 
     def ask(self) -> tuple[Config, Any] | None:
@@ -93,10 +93,8 @@ def proposals(space: Space, search: str, seed: int) -> Iterator[Config]:
 
 
 def _random(space: Space, seed: int) -> Iterator[Config]:
-    stream, number = randomness.Stream(randomness.key(seed, randomness.SWEEP)), 0
-    while True:
-        yield space.at(stream.at(number).random(len(space.varied)))
-        number += 1
+    stream = randomness.Stream(randomness.key(seed, randomness.SWEEP))
+    return (space.at(stream.at(number).random(len(space.varied))) for number in count())
 
 
 def _sobol(space: Space, seed: int) -> Iterator[Config]:
@@ -105,5 +103,4 @@ def _sobol(space: Space, seed: int) -> Iterator[Config]:
     except ImportError:
         raise ImportError("sweep(search='sobol') needs scipy: pip install 'fastnn[sweeps]'") from None
     sequence = qmc.Sobol(len(space.varied), scramble=True, rng=np.random.default_rng(seed))
-    while True:
-        yield space.at(sequence.random(1)[0])
+    return (space.at(sequence.random(1)[0]) for _ in count())

@@ -129,8 +129,7 @@ class SweepResult:
         names = list(dict.fromkeys(name for group in shown for name in group.config))
         rows = [[*names, self.metric, "std", "95% interval", "trials", "status"]]
         for group in shown:
-            low, high = group.interval
-            interval = "" if math.isnan(low) else f"{low:.4g} to {high:.4g}"
+            interval = _interval(group)
             cells = [_cell(group.config.get(name)) for name in names]
             cells += [_cell(group.mean), _cell(group.std), interval, f"{len(group.values)}/{group.repeats}"]
             rows.append([*cells, group.status])
@@ -193,6 +192,14 @@ class SweepResult:
 def read(path: str | PathLike[str]) -> SweepResult:
     """What a results file says of its sweep, which may be running; ResultsError where it is no such file."""
     return SweepResult.of(*results.read(path))
+
+
+def _interval(group: Group) -> str:
+    try:
+        low, high = group.interval
+    except ImportError:
+        return "needs scipy"
+    return "" if math.isnan(low) else f"{low:.4g} to {high:.4g}"
 
 
 def student_t(degrees: int) -> float:
