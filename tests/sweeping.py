@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,12 @@ def build(config: dict[str, Any]) -> tuple[fnn.Sequential, dict[str, Any]]:
 
 
 def value_of(config: dict[str, Any], budget: int | None, report: Any) -> float:
-    """The configuration's own "value", or what it says is to happen."""
+    """The configuration's own "value", or what it says is to happen. Into the folder "runs", if there is one, goes a
+    file for each run."""
     del budget
     what = config.get("what")
+    if "runs" in config:
+        Path(config["runs"], f"{config['value']} {what} {os.getpid()} {time.time_ns()}".replace("/", "_")).touch()
     if what == "raise":
         raise ZeroDivisionError("as the configuration says")
     if what == "diverge":
@@ -36,6 +40,17 @@ def value_of(config: dict[str, Any], budget: int | None, report: Any) -> float:
         if not mark.exists():
             mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
+    if what == "sys.exit":
+        sys.exit(3)
+    if what == "os._exit":
+        os._exit(7)
+    if what == "interrupt":
+        raise KeyboardInterrupt
+    if what == "talk":
+        for _ in range(64):
+            os.write(1, b"x" * 65536)
+    if what == "slow":
+        time.sleep(0.3)
     if what == "wait":
         for _ in range(10_000):
             time.sleep(0.01)
@@ -48,3 +63,37 @@ def curve_of(config: dict[str, Any], budget: int | None, report: Any) -> dict[st
     for step in range(budget or 1):
         report(config["value"] - 0.01 * step)
     return {"loss": config["value"] - 0.01 * (budget or 1), "steps": float(budget or 1)}
+
+
+def threads_of(config: dict[str, Any], budget: int | None, report: Any) -> float:
+    """The largest pool of threads that a library has in a trial."""
+    import scipy.linalg  # noqa: F401 - SciPy's wheels bring a BLAS of their own, scikit-learn's OpenMP
+    import sklearn.neural_network  # noqa: F401
+    from threadpoolctl import threadpool_info
+
+    return float(max(pool["num_threads"] for pool in threadpool_info()))
+
+
+def data_of(config: dict[str, Any]) -> tuple[fnn.Sequential, dict[str, Any]]:
+    """A model for any data, with hardly a step of training."""
+    del config
+    return fnn.Sequential([fnn.Dense(1)], inputs=8), {"loss": "mse", "epochs": 1, "batch_size": 64}
+
+
+def build_or_die(config: dict[str, Any]) -> tuple[fnn.Sequential, dict[str, Any]]:
+    """As `build`, or, for one learning rate, the end of the process that trains."""
+    if config["lr"] == 0.3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return build(config)
+
+
+def dies_after_a_report(config: dict[str, Any], budget: int | None, report: Any) -> float:
+    """Two reports, with a death between them the first time."""
+    del budget
+    mark = Path(config["marks"], "died")
+    report(config["value"])
+    if not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    report(config["value"])
+    return float(config["value"])

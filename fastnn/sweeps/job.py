@@ -100,7 +100,8 @@ class Job:
         self.own_loop = takes_report(self.function)
 
     def run(self, config: Config, budget: int | None, decide: Decide) -> Outcome:
-        """One trial; no error of the user's function leaves it."""
+        """One trial; no error of the user's function leaves it, nor sys.exit(). KeyboardInterrupt does: it is the whole
+        sweep that is interrupted."""
         start = time.perf_counter()
         curve: list[float] = []
         try:
@@ -108,7 +109,7 @@ class Job:
             found = run(dict(config), budget, decide, curve)
         except NonFiniteLoss as error:
             found = Outcome("diverged", error=str(error))
-        except Exception:
+        except (Exception, SystemExit):
             found = Outcome("failed", error=traceback.format_exc())
         return found._replace(curve=tuple(curve), seconds=time.perf_counter() - start)
 
@@ -126,6 +127,8 @@ class Job:
         arguments = {"progress": False, **(self.data or {}), **given}
         arguments["callbacks"] = [*_as_list(given.get("callbacks", ())), watch]
         history = model.fit(**arguments)
+        if history.stopped == "interrupted":
+            raise KeyboardInterrupt
         last = _kept(arguments["callbacks"], history)
         scores = {name: float(values[last]) for name, values in history.columns.items() if values}
         return _judged(history.stopped, scores[self.metric], scores)

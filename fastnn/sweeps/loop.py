@@ -260,9 +260,9 @@ class _Sweep:
             self._file.append(trial)
         self.trials.append(trial)
         self._known[trial.key] = trial
-        del self._running[trial.key]
         for token in [done.task.token, *self._waiting.pop(trial.key, [])]:
             self.strategy.tell(token, trial)
+        del self._running[trial.key]  # Ctrl-C before this line has the strategy drop what it was not told
         view.found(trial)
 
     def _again(self, done: Done) -> Task | None:

@@ -47,84 +47,132 @@ class Studied:
         self._distributions = {name: _distribution(dimension) for name, dimension in space.varied.items()}
         self._asked, self._owner = 0, ""
         self._left: list[tuple[Config, dict[str, Any]]] = []  # repeats of configurations that were begun
+        self._met: list[Any] = []  # what others put into the study at that moment
+        self._restored: set[str] = set()  # keys of trials that the study has from an earlier run
+        self._reported: dict[Any, set[int]] = {}  # steps of trials at work: one that is tried again has them again
 
     def ask(self) -> tuple[Config, Any] | None:
         """As `Strategy.ask`."""
         if self.total is not None and self._asked >= self.total:
             return None
         if self._listed is not None:
-            found = self._listed.ask()
-            if found is None:
-                return None
-            self._asked += 1
-            shared = {name: found[0][name] for name in self._distributions}
-            return found[0], self._begin(shared, found[0])
+            return self._ask_listed(self._listed)
         self._asked += 1
-        if self._left:
+        if self._left and not self._met and not self._study.get_trials(deepcopy=False, states=(_States.WAITING,)):
             shared, repeat = self._left.pop(0)
             return {**shared, **repeat}, self._begin(shared, {**shared, **repeat})
-        token = self._study.ask(self._distributions)
+        token = self._met.pop(0) if self._met else self._study.ask(self._distributions)
         shared = dict(token.params)
         first, *others = self._space.repeats
-        self._left = [(shared, repeat) for repeat in others]
+        self._left += [(shared, repeat) for repeat in others]
         self._mark(token, {**shared, **first})
         return {**shared, **first}, token
 
+    def _ask_listed(self, listed: Listed) -> tuple[Config, Any] | None:
+        while (found := listed.ask()) is not None:
+            config = found[0]
+            self._asked += 1
+            if key_of(config, self._budget) not in self._restored:
+                return config, self._begin({name: config[name] for name in self._distributions}, config)
+        return None
+
     def stops(self, token: Any, step: int, value: float) -> bool:
         """As `Strategy.stops`."""
-        token.report(value, step)
+        reported = self._reported.setdefault(token, set())
+        if step not in reported:
+            reported.add(step)
+            token.report(value, step)
         return bool(token.should_prune())
 
     def tell(self, token: Any, trial: Trial) -> None:
         """As `Strategy.tell`."""
         state = _state(trial)
+        self._reported.pop(token, None)
         self._study.tell(token, trial.value if state == _States.COMPLETE else None, state)
 
     def drop(self, token: Any) -> None:
-        """A trial that was stopped with the sweep."""
-        self._study.tell(token, state=_States.FAIL)
+        """As `Strategy.drop`. The study may have been told of it just before."""
+        self._reported.pop(token, None)
+        self._study.tell(token, state=_States.FAIL, skip_if_finished=True)
 
     def restore(self, trials: list[Trial], owner: str) -> None:
         """As `Strategy.restore`. What the study has not heard of is put in; trials that were at work when an earlier
         run ended without a word are failures."""
         self._owner = owner
-        for frozen in self._study.get_trials(deepcopy=False, states=(_States.RUNNING,)):
-            if frozen.user_attrs.get(_OWNER) == owner:
+        everything = self._study.get_trials(deepcopy=False)
+        marks = {frozen.user_attrs.get(_OWNER) for frozen in everything if frozen.state.is_finished()}
+        # A kill between the birth of a trial and its mark leaves one without: it is ours where all others are.
+        ours = (owner, None) if marks == {owner} else (owner,)
+        for frozen in everything:
+            if frozen.state == _States.RUNNING and frozen.user_attrs.get(_OWNER) in ours:
                 self._study.tell(frozen.number, state=_States.FAIL)
-        done = (_States.COMPLETE, _States.PRUNED, _States.FAIL)
         known = {
-            frozen.user_attrs.get(_KEY)
-            for frozen in self._study.get_trials(deepcopy=False, states=done)
-            if frozen.state != _States.FAIL
+            frozen.user_attrs.get(_KEY) for frozen in everything if frozen.state in (_States.COMPLETE, _States.PRUNED)
         }
         for trial in trials:
-            state = _state(trial)
-            if trial.key not in known and state != _States.FAIL:
-                self._study.add_trial(
-                    optuna.trial.create_trial(
-                        state=state, value=trial.value if state == _States.COMPLETE else None, params=trial.shared,
-                        distributions=self._distributions, user_attrs={_KEY: trial.key, _OWNER: owner},
-                        intermediate_values=dict(enumerate(trial.curve, start=1)),
-                    )
-                )  # fmt: skip
+            if trial.key not in known and _state(trial) != _States.FAIL:
+                self._put_in(trial)
+        if trials:
+            self._study.sampler.reseed_rng()  # with the seed of the earlier run it would propose the same again
+        self._restored = {trial.key for trial in trials}
         if self._listed is None:
             self._asked = len(trials)
             self._left = _missing(self._space, trials)
 
+    def _put_in(self, trial: Trial) -> None:
+        """A trial that is done, into the study."""
+        if self.prunes:  # what pruners know of trials they note while those report
+            token = self._begin(trial.shared, trial.config)
+            for step, value in enumerate(trial.curve, start=1):
+                self.stops(token, step, value)
+            self.tell(token, trial)
+            return
+        state = _state(trial)
+        self._study.add_trial(
+            optuna.trial.create_trial(
+                state=state, value=trial.value if state == _States.COMPLETE else None, params=trial.shared,
+                distributions=self._distributions, user_attrs={_KEY: trial.key, _OWNER: self._owner},
+                intermediate_values=dict(enumerate(trial.curve, start=1)),
+            )
+        )  # fmt: skip
+
     def _begin(self, shared: Config, config: Config) -> Any:
         """A trial of the study with these parameters."""
-        self._study.enqueue_trial(shared)
-        token = self._study.ask(self._distributions)
+        sampler, self._study.sampler = self._study.sampler, _Given(shared)
+        try:
+            while (token := self._study.ask(self._distributions)).params != shared:
+                self._met.append(token)
+        finally:
+            self._study.sampler = sampler
         self._mark(token, config)
         return token
 
     def _mark(self, token: Any, config: Config) -> None:
+        if self._owner:
+            token.set_user_attr(_OWNER, self._owner)
         token.set_user_attr(_KEY, key_of(config, self._budget))
         for name, value in config.items():
             if name not in self._distributions:
                 token.set_user_attr(name, value)
-        if self._owner:
-            token.set_user_attr(_OWNER, self._owner)
+
+
+class _Given(optuna.samplers.BaseSampler):  # type: ignore[misc]
+    """Parameters that are known, for the next trial."""
+
+    def __init__(self, params: Config) -> None:
+        self._params = params
+
+    def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, Any]:
+        """None is."""
+        return {}
+
+    def sample_relative(self, study: Any, trial: Any, search_space: Any) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def sample_independent(self, study: Any, trial: Any, param_name: str, param_distribution: Any) -> Any:
+        """The one that is given."""
+        return self._params[param_name]
 
 
 def _study(search: Any, seed: int, prune: Any, direction: str) -> Any:

@@ -24,7 +24,7 @@ class Group:
     """A configuration and its repeats.
 
     config    without the seed
-    trials    its trials that are done, in order
+    trials    its trials that are done, in the order in which they were begun
     repeats   how many trials it is to have
     """
 
@@ -95,7 +95,7 @@ class SweepResult:
     def groups(self) -> list[Group]:
         """Configurations with their repeats, best mean first: those whose repeats all finished, then the others."""
         found: dict[str, list[Trial]] = {}
-        for trial in self.trials:
+        for trial in sorted(self.trials, key=lambda trial: trial.number):  # they end in any order
             found.setdefault(json.dumps(trial.shared, sort_keys=True), []).append(trial)
         groups = [Group(trials[0].shared, tuple(trials), self.repeats) for trials in found.values()]
         sign = -1.0 if self.larger_is_better else 1.0

@@ -11,11 +11,13 @@ import contextlib
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
-from .job import Decide, Job, Outcome
+from .job import CANCELLED, Decide, Job, Outcome
 from .space import Config
+from .threads import one_thread_here
 
 
 class Task(NamedTuple):
@@ -53,10 +55,13 @@ class InThread:
     """Runs trials in the worker's own thread."""
 
     def __init__(self, job: Job) -> None:
-        self._job = job
+        self._job, self._begun = job, False
 
     def run(self, task: Task, decide: Decide) -> Outcome:
         """As `Runner.run`."""
+        if not self._begun:
+            one_thread_here()
+            self._begun = True
         return self._job.run(task.config, task.budget, decide)
 
     def close(self) -> None:
@@ -104,8 +109,9 @@ class Pool:
             self._tasks.put(None)
         if wait is not None:
             self._end_runners()
+            until = time.monotonic() + wait
         for thread in self._threads:
-            thread.join(wait)
+            thread.join(None if wait is None else max(0.0, until - time.monotonic()))
         self._end_runners()
 
     def _end_runners(self) -> None:
@@ -115,15 +121,28 @@ class Pool:
 
     def _work(self, runner: Runner) -> None:
         while (task := self._tasks.get()) is not None:
-            own = task
-
-            def decide(step: int, value: float, own: Task = own) -> str | None:
-                return self._decide(own, step, value)
-
+            asked = _Asked(self._decide, task)
             try:
-                self.done.put(Done(task, runner.run(task, decide)))
+                outcome = runner.run(task, asked)
+                self.done.put(Done(task, outcome, asked.error))
             except BaseException as error:  # the sweep decides what it means
-                self.done.put(Done(task, None, error))
+                self.done.put(Done(task, None, asked.error or error))
+
+
+class _Asked:
+    """Why a training is to end. An error of what decides, such as a pruner's, is not the trial's: it ends the training
+    and is kept for the sweep."""
+
+    def __init__(self, decide: Callable[[Task, int, float], str | None], task: Task) -> None:
+        self._decide, self._task = decide, task
+        self.error: Exception | None = None
+
+    def __call__(self, step: int, value: float) -> str | None:
+        try:
+            return self._decide(self._task, step, value)
+        except Exception as error:
+            self.error = error
+            return CANCELLED
 
 
 def cores() -> int:
