@@ -306,6 +306,7 @@ def test_files_that_are_not_of_this_sweep_are_refused_before_anything_runs(tmp_p
     refused('is of another sweep: its space is .*, now {"value": .*"Choice", \\[1.0\\]', fnn.Space(value=[1.0]))
     refused('its mode is "min", now "max"', mode="max")
     refused('its metric is "loss", now "val_loss"', metric="val_loss")
+    refused("its budget is null, now 3", budget=3)
     path.write_bytes(before.replace(b'"value": 1.0', b'"value": ', 1))
     before = path.read_bytes()
     refused("sweep.jsonl, line .: no trial: ")

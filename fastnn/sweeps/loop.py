@@ -129,7 +129,6 @@ class _Sweep:
     job: Job
     space: Space
     strategy: Strategy
-    search: str
     larger_is_better: bool
     budget: int | None
     version: str
@@ -171,8 +170,7 @@ class _Sweep:
             from .studies import Studied
 
             strategy = Studied(space, search, trials, seed, prune, larger, budget)
-        title = search if isinstance(search, str) else type(search).__name__
-        return cls(job, space, strategy, title, larger, budget, version_of(build), job.data)
+        return cls(job, space, strategy, larger, budget, version_of(build), job.data)
 
     @property
     def total(self) -> int | None:
@@ -183,7 +181,7 @@ class _Sweep:
         """What a results file says of the sweep, and must say when it is resumed."""
         from fastnn.checkpoints import describe
 
-        return {**self.said(), "data": describe(self.data)}
+        return {**self.said(), "budget": self.budget, "data": describe(self.data)}
 
     def said(self) -> dict[str, Any]:
         """What its result is to know of it."""
