@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 CHUNK_SECONDS = 0.05
-_FIRST_PASSES = 1  # of a program whose speed is not known yet
+_SECONDS_PER_WEIGHT_AND_ROW = 6e-9  # of a pass whose speed is not known yet: slow, as 1 GFLOP/s
 _GATHERED_AT_ONCE = 64  # tiles of a full batch, between which Ctrl-C arrives
 # How many steps are prepared ahead where they are made one by one: after something came between, growing by, at most.
 _AHEAD_FIRST, _AHEAD_GROWS, _AHEAD = 16, 16, 4096
@@ -245,8 +245,7 @@ class Bound:
         losses = np.zeros(len(steps.starts))
         first, total = 0, len(losses)
         while first < total:
-            seconds = program.seconds_per_pass
-            count = _FIRST_PASSES if seconds is None else max(1, int(CHUNK_SECONDS / seconds))
+            count = max(1, int(CHUNK_SECONDS / self._seconds_per_pass(program)))
             last = min(first + count, total)
             self._run_chunk(program, steps, slice(first, last), losses, training, rates)
             finite = np.isfinite(losses[first:last])
@@ -262,7 +261,7 @@ class Bound:
         """Runs some of the passes; their losses go to their places in `losses`."""
         passes = self._passes(program, steps, own, losses, training, rates)
         pieces = [passes]
-        if len(passes) == 1 and (program.seconds_per_pass is None or program.seconds_per_pass > CHUNK_SECONDS):
+        if len(passes) == 1 and self._seconds_per_pass(program) > CHUNK_SECONDS:
             # One pass that is long, or may be: Ctrl-C arrives between its calls, of which the update is the last.
             calls = range(*passes.calls[0])
             pieces = [replace(passes, calls=np.array([[call, call + 1]])) for call in calls]
@@ -275,6 +274,12 @@ class Bound:
             if training and left == 0:
                 self._trainer.step_count += int(own.stop // steps.passes - own.start // steps.passes)
         program.seconds_per_pass = max((time.perf_counter() - begin) / len(passes), 1e-9)
+
+    def _seconds_per_pass(self, program: Program) -> float:
+        """What it took last; before the first, what it will hardly exceed."""
+        if program.seconds_per_pass is not None:
+            return program.seconds_per_pass
+        return _SECONDS_PER_WEIGHT_AND_ROW * program.plan.rows * max(1, self._trainer.model.parameters.count)
 
     def _passes(
         self, program: Program, steps: Steps, own: slice, losses: Array, training: bool, rates: Array | None = None

@@ -224,7 +224,6 @@ def test_one_logit_that_is_not_a_number_is_enough(label, backend):
 @pytest.mark.parametrize("backend", networks.BACKENDS)
 def test_a_full_batch_in_tiles_names_the_step_too(monkeypatch, backend):
     monkeypatch.setattr(bound_module, "CHUNK_SECONDS", 1e9)
-    monkeypatch.setattr(bound_module, "_FIRST_PASSES", 10**9)
     trainer = Trainer(Sequential([Dense(1)], inputs=1), "mse", SGD(lr=1e12), backend=backend)
     X, y = np.ones((1300, 1)), np.zeros(1300)
     with pytest.raises(NonFiniteLoss) as caught:
