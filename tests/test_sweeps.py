@@ -193,6 +193,10 @@ def test_what_build_and_train_return_is_checked() -> None:
     result = fnn.sweep(returns(3), fnn.Space(a=[1]), **DATA, progress=False)
     assert "build returned int: expected a Sequential" in (result.trials[0].error or "")
 
+    result = fnn.sweep(build, fnn.Space(lr=[0.1]), **DATA, metric="val_f2", mode="max", progress=False)
+    assert "'val_f2' is no column of the history, which has " in (result.trials[0].error or "")
+    assert "val_loss, val_accuracy" in (result.trials[0].error or "")
+
     def no_objective(config: Any, budget: Any, report: Any) -> dict[str, float]:
         return {"accuracy": 1.0}
 

@@ -70,6 +70,12 @@ class _Watch(Callback):
     def __init__(self, metric: str, decide: Decide) -> None:
         self.metric, self.curve, self._decide = metric, list[float](), decide
 
+    def on_train_begin(self, context: Context) -> None:
+        if self.metric not in context.columns:
+            raise ValueError(
+                f"the objective {self.metric!r} is no column of the history, which has {', '.join(context.columns)}"
+            )
+
     def on_epoch_end(self, context: Context) -> None:
         self.curve.append(context.logs[self.metric])
         reason = self._decide(context.epoch, self.curve[-1])
