@@ -100,15 +100,14 @@ class Studied:
         run ended without a word are failures."""
         self._owner = owner
         everything = self._study.get_trials(deepcopy=False)
-        marks = {frozen.user_attrs.get(_OWNER) for frozen in everything if frozen.state.is_finished()}
-        # A kill between the birth of a trial and its mark leaves one without: it is ours where all others are.
-        ours = (owner, None) if marks == {owner} else (owner,)
+        done = [frozen for frozen in everything if frozen.state in (_States.COMPLETE, _States.PRUNED)]
+        # A kill between the birth of a trial and its mark leaves one without: it is ours where all that are done are.
+        # (Those that failed are not asked: an earlier kill may have left one of them without.)
+        ours = (owner, None) if {frozen.user_attrs.get(_OWNER) for frozen in done} == {owner} else (owner,)
         for frozen in everything:
             if frozen.state == _States.RUNNING and frozen.user_attrs.get(_OWNER) in ours:
                 self._study.tell(frozen.number, state=_States.FAIL)
-        known = {
-            frozen.user_attrs.get(_KEY) for frozen in everything if frozen.state in (_States.COMPLETE, _States.PRUNED)
-        }
+        known = {frozen.user_attrs.get(_KEY) for frozen in done}
         for trial in trials:
             if trial.key not in known and _state(trial) != _States.FAIL:
                 self._put_in(trial)
