@@ -3,8 +3,6 @@ platform's long double, over logits of all spreads, few and many features.
 """
 
 import functools
-import platform
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,10 +10,10 @@ import cases
 import exact
 import numpy as np
 import pytest
+import test_special
 import test_vecmath
 
 from fastnn import ops
-from fastnn.kernels import cpu
 from fastnn.kernels.numba import softmax
 
 Array = np.ndarray[Any, Any]
@@ -26,15 +24,6 @@ FUNCTIONS = {"softmax": exact.softmax, "log_softmax": exact.log_softmax}
 each = pytest.mark.parametrize("name", FUNCTIONS)
 both = pytest.mark.parametrize("dtype", DTYPES)
 compiled = pytest.mark.parametrize("backend", cases.COMPILED)
-
-
-def stated_bound(name: str, dtype: str) -> float:
-    """The table in the docstring of the kernels; of CPUs without FMA that below it."""
-    table, _, without_fma = (softmax.__doc__ or "").partition("without FMA")
-    if cpu.isa() == "baseline" and platform.machine() in ("x86_64", "AMD64"):
-        table = without_fma
-    rows = re.findall(r"^    (\w+) +([\d.]+) +([\d.]+)", table, re.MULTILINE)
-    return {name: float(bounds[DTYPES.index(dtype)]) for name, *bounds in rows}[name]
 
 
 def applied(name: str, x: Array, backend: str) -> Array:
@@ -74,7 +63,7 @@ def test_functions_keep_their_stated_bounds(name: str, dtype: str) -> None:
     for x, expected in _expected(name, dtype):
         error = test_vecmath.ulps(applied(name, x, backend), expected)
         worst = max(worst, float(error[np.abs(expected) >= np.finfo(dtype).smallest_normal].max(initial=0)))
-    bound = stated_bound(name, dtype)
+    bound = test_special.stated_bound(name, dtype, softmax)
     assert 0.75 * bound <= worst <= bound
 
 

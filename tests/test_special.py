@@ -8,6 +8,7 @@ import math
 import platform
 import re
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 import cases
@@ -30,9 +31,9 @@ both = pytest.mark.parametrize("dtype", DTYPES)
 compiled = pytest.mark.parametrize("backend", cases.COMPILED)
 
 
-def stated_bound(name: str, dtype: str) -> float:
-    """The table in the docstring of special; of CPUs without FMA that below it."""
-    table, _, without_fma = (special.__doc__ or "").partition("without FMA")
+def stated_bound(name: str, dtype: str, module: ModuleType = special) -> float:
+    """The table in the docstring of special, or of other kernels; of CPUs without FMA that below it."""
+    table, _, without_fma = (module.__doc__ or "").partition("without FMA")
     if cpu.isa() == "baseline" and platform.machine() in ("x86_64", "AMD64"):
         table = without_fma
     rows = re.findall(r"^    (\w+) +([\d.]+) +([\d.]+)", table, re.MULTILINE)
