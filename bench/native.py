@@ -15,9 +15,9 @@ import numpy as np
 from fastnn import Trainer
 from fastnn.kernels import Operation, backends
 from fastnn.plan.arena import Layout, Ref
+from fastnn.plan.passes import Column, Passes
 from fastnn.plan.plan import Call, Plan
 from fastnn.plan.program import Program
-from fastnn.plan.runner import Column, Passes
 
 PASSES = 16_384  # calls that the native loop makes at once: what Python does for them vanishes
 

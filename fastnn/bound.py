@@ -4,22 +4,22 @@ Steps run in chunks of some 50 ms, between which Ctrl-C arrives and the losses a
 Python. `steps` makes them one by one, for loops of one's own.
 """
 
+import contextlib
 import itertools
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from . import checks
+from .feed import Feed, checked_rates
 from .losses import Loss
-from .losses.base import reciprocal
-from .plan.prepared import UNWRITTEN, stepper
+from .plan.passes import Passes, Window
+from .plan.prepared import UNWRITTEN, Prepared, stepper
 from .plan.program import Program
-from .plan.runner import Column, Passes, PerPass, Window
 from .steps import Steps, by_step, full_batch, mini_batches, repeated
 
 if TYPE_CHECKING:
@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 CHUNK_SECONDS = 0.05
-_SECONDS_PER_WEIGHT_AND_ROW = 6e-9  # of a pass whose speed is not known yet: slow, as 1 GFLOP/s
+# Of a pass whose speed is not known yet: slow, as 1 GFLOP/s. Chunks of such passes are in truth ten times as short.
+_SECONDS_PER_WEIGHT_AND_ROW, _SECONDS_PER_CALL = 6e-9, 2e-6
+_FIRST_CHUNK_SECONDS = 0.4
+_KEPT_PASSES = 4096  # that are kept ready for the next run; to make more ready is little beside their work
 _GATHERED_AT_ONCE = 64  # tiles of a full batch, between which Ctrl-C arrives
 # How many steps are prepared ahead where they are made one by one: after something came between, growing by, at most.
 _AHEAD_FIRST, _AHEAD_GROWS, _AHEAD = 16, 16, 4096
@@ -55,6 +58,18 @@ class NonFiniteLoss(ArithmeticError):
         return type(self), (self.step, self.losses), {"args": self.args}
 
 
+class _Chunk(NamedTuple):
+    """Passes that are ready.
+
+    calls   those of the steps that they were cut from: the same array, the same steps but for their order
+    what    which of the steps' passes, and how they are run
+    """
+
+    calls: Array
+    what: tuple[Any, ...]
+    prepared: Prepared
+
+
 class Bound:
     """One data set, bound to a trainer: `rows` rows that have passed all checks.
 
@@ -70,11 +85,9 @@ class Bound:
         self.rows = len(X)
         self._token = object()  # what a program remembers its tiles by, rather than by this and its data
         self._taken = taken
-
-    @cached_property
-    def _full(self) -> Array:
-        """The rows of a full batch. Of data larger than memory these numbers alone are large, and rarely needed."""
-        return np.arange(self.rows, dtype=np.int64) if self._taken is None else self._taken
+        self._feed = Feed(trainer, self._loss, X, y, weights, taken)
+        self._last_steps: tuple[tuple[Any, ...], Steps] | None = None
+        self._chunks: list[_Chunk] = []  # the last one: passes that are ready, until a thread takes them
 
     def run(self, order: Any, rates: Any = None) -> Array:
         """Trains on rows in this order and returns the loss of each step, (steps,) float64.
@@ -148,8 +161,10 @@ class Bound:
             self._gather(program, starts, rows)
         if steps == 0:
             return np.empty(0)
-        sections = "forward" if kept else "gather", "update"
-        step = full_batch(program, self._full, (starts, rows), self._parts(tiles), sections, kept)
+        sections, parts = ("forward" if kept else "gather", "update"), self._parts(tiles)
+        step = self._steps(
+            (program, kept), lambda: full_batch(program, self._feed.full, (starts, rows), parts, sections, kept)
+        )
         return self._run(program, step.times(steps))
 
     def differentiate(self) -> float:
@@ -157,7 +172,7 @@ class Bound:
         starts, rows = self._tiles()
         parts = self._parts(len(starts))
         program = self._program(int(rows[0]), parts=parts)
-        step = full_batch(program, self._full, (starts, rows), parts, ("gather", "penalty"), kept=False)
+        step = full_batch(program, self._feed.full, (starts, rows), parts, ("gather", "penalty"), kept=False)
         return float(self._run(program, step, training=False)[0])
 
     def prepare(self) -> None:
@@ -178,7 +193,18 @@ class Bound:
         if rows_of_order.ndim == 2:
             batch_size = rows_of_order.shape[1]
         flat = rows_of_order.flatten() if copy else rows_of_order.ravel()
-        return mini_batches(program, flat, batch_size)
+        steps = self._steps((program, len(flat), batch_size), lambda: mini_batches(program, flat, batch_size))
+        return steps._replace(order=flat)
+
+    def _steps(self, of: tuple[Any, ...], make: Callable[[], Steps]) -> Steps:
+        """The steps that were asked for last, if they are asked for again: chunks of the same steps are prepared once.
+
+        of   what they follow from, but for the order of the rows
+        """
+        found = self._last_steps
+        if found is None or found[0] != of:
+            found = self._last_steps = of, make()
+        return found[1]
 
     def _step_by_step(self, program: Program, steps: Steps) -> Iterator[float]:
         """Runs one pass after the other. Passes ahead are prepared, as long as nothing comes between."""
@@ -192,7 +218,7 @@ class Bound:
             trainer.abandon_step()
             program.gathered = None  # the first batch is overwritten
             expected = trainer.progress.cells.copy()
-            prepared = program.runner.prepare(self._passes(program, steps, own, losses, training=True))
+            prepared = program.runner.prepare(self._feed.passes(program, steps, own, losses, training=True))
             stretch = stepper(prepared, trainer.progress, expected, losses[own])
             for loss in iter(stretch.next, math.inf):  # noqa: UP028 - `yield from` would not hear Ctrl-C
                 yield loss
@@ -204,7 +230,7 @@ class Bound:
 
     def _tiles(self) -> tuple[Array, Array]:
         """Where each pass of a full batch starts, and how many rows it takes."""
-        rows = len(self._full)
+        rows = len(self._feed.full)
         tile = self._trainer.tile_rows(rows)
         starts = np.arange(0, rows, tile)
         return starts, np.minimum(tile, rows - starts)
@@ -218,7 +244,7 @@ class Bound:
 
     def _keep_batches(self, tiles: int) -> bool:
         """Whether a full batch may be kept in the layout of its passes, which takes some two copies of the data."""
-        return tiles == 1 or 2 * (self._X.nbytes + self._y.nbytes) // self.rows * len(self._full) <= _KEPT_BYTES
+        return tiles == 1 or 2 * (self._X.nbytes + self._y.nbytes) // self.rows * len(self._feed.full) <= _KEPT_BYTES
 
     def _gather(self, program: Program, starts: Array, rows: Array) -> None:
         """Fetches each tile of a full batch into a batch of its own, unless the program still has them."""
@@ -228,7 +254,7 @@ class Bound:
         self._trainer.abandon_step()  # steps that go on afterwards overwrite the first batch
         for first in range(0, len(starts), _GATHERED_AT_ONCE):
             own = slice(first, first + _GATHERED_AT_ONCE)
-            given = {**self._data(), "order": Window(self._full, starts[own])}
+            given = {**self._feed.data, "order": Window(self._feed.full, starts[own])}
             calls = repeated(program.calls("gather", "gather"), len(rows[own]))
             program.runner.run(Passes(calls, rows[own], given, batch=np.arange(len(starts))[own]))
         program.gathered = self._token
@@ -245,8 +271,7 @@ class Bound:
         losses = np.zeros(len(steps.starts))
         first, total = 0, len(losses)
         while first < total:
-            count = max(1, int(CHUNK_SECONDS / self._seconds_per_pass(program)))
-            last = min(first + count, total)
+            last = min(first + self._passes_at_once(program), total)
             self._run_chunk(program, steps, slice(first, last), losses, training, rates)
             finite = np.isfinite(losses[first:last])
             if training and not finite.all():
@@ -259,92 +284,50 @@ class Bound:
         self, program: Program, steps: Steps, own: slice, losses: Array, training: bool, rates: Array | None
     ) -> None:
         """Runs some of the passes; their losses go to their places in `losses`."""
-        passes = self._passes(program, steps, own, losses, training, rates)
-        pieces = [passes]
-        if len(passes) == 1 and self._seconds_per_pass(program) > CHUNK_SECONDS:
+        count = own.stop - own.start
+        if count == 1 and self._seconds_per_pass(program) > CHUNK_SECONDS:
             # One pass that is long, or may be: Ctrl-C arrives between its calls, of which the update is the last.
+            passes = self._feed.passes(program, steps, own, losses, training, rates)
             calls = range(*passes.calls[0])
-            pieces = [replace(passes, calls=np.array([[call, call + 1]])) for call in calls]
-        begin, left = time.perf_counter(), len(pieces)
+            chunks = [program.runner.prepare(replace(passes, calls=np.array([[call, call + 1]]))) for call in calls]
+            ready = None
+        else:
+            ready = self._ready(program, steps, own, losses, training, rates)
+            chunks = [ready.prepared]
+        begin, left = time.perf_counter(), len(chunks)
         try:
-            for piece in pieces:
+            for chunk in chunks:
                 left -= 1
-                program.runner.run(piece)
+                chunk.run(0, count)
         finally:
             if training and left == 0:
                 self._trainer.step_count += int(own.stop // steps.passes - own.start // steps.passes)
-        program.seconds_per_pass = max((time.perf_counter() - begin) / len(passes), 1e-9)
+        program.seconds_per_pass = max((time.perf_counter() - begin) / count, 1e-9)
+        if ready is not None and count <= _KEPT_PASSES:
+            self._chunks[:] = [ready]
+
+    def _ready(
+        self, program: Program, steps: Steps, own: slice, losses: Array, training: bool, rates: Array | None
+    ) -> _Chunk:
+        """Some of the passes, ready to run: those that ran last, if they are the same but for what they are given, such
+        as an epoch's with another order of the rows. No other thread finds them while they run."""
+        found, wanted = None, (program, own.start, own.stop, training, rates is None)
+        with contextlib.suppress(IndexError):
+            found = self._chunks.pop()
+        if found is not None and found.calls is steps.calls and found.what == wanted:
+            found.prepared.refill(self._feed.changing(steps, own, losses, training, rates))
+            return found
+        passes = self._feed.passes(program, steps, own, losses, training, rates)
+        return _Chunk(steps.calls, wanted, program.runner.prepare(passes))
+
+    def _passes_at_once(self, program: Program) -> int:
+        """How many passes make a chunk. The first one is cut for a speed that any machine has."""
+        known = program.seconds_per_pass is not None
+        return max(1, int((CHUNK_SECONDS if known else _FIRST_CHUNK_SECONDS) / self._seconds_per_pass(program)))
 
     def _seconds_per_pass(self, program: Program) -> float:
         """What it took last; before the first, what it will hardly exceed."""
         if program.seconds_per_pass is not None:
             return program.seconds_per_pass
-        return _SECONDS_PER_WEIGHT_AND_ROW * program.plan.rows * max(1, self._trainer.model.parameters.count)
-
-    def _passes(
-        self, program: Program, steps: Steps, own: slice, losses: Array, training: bool, rates: Array | None = None
-    ) -> Passes:
-        """Some of the passes with all that they are given, at the trainer's step count and these learning rates, or the
-        trainer's."""
-        trainer, rows = self._trainer, steps.rows[own]
-        index = np.arange(own.start, own.stop)
-        step, place = divmod(index, steps.passes)
-        start = trainer.step_count if training else 0
-        given: dict[str, Column] = {
-            **self._data(),
-            "order": Window(steps.order, steps.starts[own]),
-            "loss": Window(losses, index, 1),
-            "scale": self._scale(rows, steps.passes) if self.weights is None else self._weighted_scale(steps, own),
-            "accumulate": 0 if steps.accumulate is None else PerPass(steps.accumulate[own]),
-            **trainer.dropout_keys(start + step - step[0], place),
-        }  # fmt: skip
-        if training:
-            numbers = start + 1.0 + np.arange(step[-1] - step[0] + 1)
-            lr = trainer.lr if rates is None else rates[step[0] : step[-1] + 1]
-            given |= per_step(trainer.optimizer.scalars(numbers, lr), step - step[0])
-        if steps.part is not None:
-            given["parts"] = program.parts
-        own_or_none = (None if column is None else column[own] for column in (steps.batch, steps.part, steps.marks))
-        return Passes(steps.calls[own], rows, given, *own_or_none)
-
-    def _data(self) -> dict[str, Column]:
-        """What batches are gathered from."""
-        data: dict[str, Column] = {"X": self._X, "y": self._y}
-        return data if self.weights is None else {**data, "w": self.weights}
-
-    def _weighted_scale(self, steps: Steps, own: slice) -> Column:
-        """The same where rows have weights: 1 / (sum of the weights, as many terms a row as there are), 0 for 0."""
-        assert self.weights is not None
-        outputs = self._trainer.model.parameters.outputs
-        if steps.passes > 1 or steps.batch is not None:  # each step is on all rows
-            return float(reciprocal(self._loss.terms(self.weights[self._full].sum(dtype=np.float64), outputs)))
-        starts, last = steps.starts[own], own.stop - 1
-        rows = steps.order[starts[0] : steps.starts[last] + steps.rows[last]]
-        mass = np.add.reduceat(self.weights[rows].astype(np.float64), starts - starts[0])
-        return PerPass(reciprocal(self._loss.terms(mass, outputs)))
-
-    def _scale(self, rows: Array, passes: int) -> Column:
-        """1 / (terms of the mean) for each pass: over all rows where a step has several passes, else over its own."""
-        outputs = self._trainer.model.parameters.outputs
-        if passes > 1:
-            return 1.0 / float(self._loss.terms(len(self._full), outputs))
-        if (rows == rows[0]).all():
-            return 1.0 / float(self._loss.terms(int(rows[0]), outputs))
-        return PerPass(1.0 / self._loss.terms(rows, outputs))
-
-
-def checked_rates(rates: Any, steps: int) -> Array:
-    """Learning rates, one for each of so many steps."""
-    found = checks.numeric(rates, "run(rates)").astype(np.float64)
-    if found.shape != (steps,):
-        raise ValueError(f"run(rates): has shape {found.shape}, expected one for each of {steps} steps")
-    if not (np.isfinite(found).all() and (found >= 0).all()):
-        raise ValueError("run(rates): expected finite numbers, 0 or more")
-    return found
-
-
-def per_step(scalars: Mapping[str, float | Array], step_of: Array) -> dict[str, Column]:
-    """An optimizer's scalars as columns: what differs by step is spread over the passes of each step."""
-    return {
-        name: PerPass(value[step_of]) if isinstance(value, np.ndarray) else value for name, value in scalars.items()
-    }
+        work = program.plan.rows * self._trainer.model.parameters.count
+        return _SECONDS_PER_WEIGHT_AND_ROW * work + _SECONDS_PER_CALL * len(program.plan.calls)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import checks
-from .bound import Bound, NonFiniteLoss, checked_rates
+from .bound import Bound, NonFiniteLoss
+from .feed import checked_rates
 from .losses import CustomLoss
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class CustomBound(Bound):
 
     def differentiate(self) -> float:
         """As `Bound.differentiate`."""
-        return self._gradient(self._full, step=0)
+        return self._gradient(self._feed.full, step=0)
 
     def prepare(self) -> None:
         """Nothing: plans are made for the rows that come."""
@@ -75,7 +76,7 @@ class CustomBound(Bound):
     def _all(self, steps: int) -> Array:
         losses = np.empty(steps)
         for step in range(steps):
-            losses[step] = self._step(self._full)
+            losses[step] = self._step(self._feed.full)
             if not np.isfinite(losses[step]):
                 raise NonFiniteLoss(step, losses[: step + 1].copy())
         return losses

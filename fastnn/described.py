@@ -27,8 +27,14 @@ class _Described:
         return f"{type(self).__qualname__}({given})"
 
 
-def _names(item: Any) -> list[str]:
-    return [field.name for field in fields(item)]  # without what is declared ClassVar
+def _names(item: Any) -> tuple[str, ...]:
+    found = _NAMES.get(type(item))
+    if found is None:
+        found = _NAMES[type(item)] = tuple(field.name for field in fields(item))  # without what is declared ClassVar
+    return found
+
+
+_NAMES: dict[type, tuple[str, ...]] = {}
 
 
 def _is_usual(item: Any, name: str) -> bool:
@@ -39,6 +45,11 @@ def _is_usual(item: Any, name: str) -> bool:
 
 def _values(item: Any) -> tuple[Any, ...]:
     return tuple(getattr(item, name) for name in _names(item))
+
+
+def values_but(item: Any, name: str) -> tuple[Any, ...]:
+    """The class of a description and the values of its fields, but for one of them."""
+    return type(item), *(getattr(item, other) for other in _names(item) if other != name)
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))

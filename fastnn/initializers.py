@@ -300,18 +300,30 @@ def default_initializer(activation: str | None, kind: str = "weight") -> Initial
     return he_normal if activation in _LIKE_RELU else xavier_uniform
 
 
-def draw(
-    initializer: Initializer, seed: int, layer: int, kind: str, shape: tuple[int, ...], fan_in: int, number: int = 0
-) -> np.ndarray:
-    """The starting values of one parameter, float64: they depend on seed, layer, kind, number and shape only.
+def stream(seed: int) -> randomness.Stream:
+    """What `draw` takes the numbers of all parameters of a model from."""
+    return randomness.Stream(randomness.key(seed, randomness.INITIALIZE))
 
+
+def draw(
+    initializer: Initializer,
+    stream: randomness.Stream,
+    layer: int,
+    kind: str,
+    shape: tuple[int, ...],
+    fan_in: int,
+    number: int = 0,
+) -> np.ndarray:
+    """The starting values of one parameter, float64: they depend on the seed, layer, kind, number and shape only.
+
+    stream   that of the seed
     kind     "weight" or "bias"
     fan_in   inputs of the layer, for initializers that draw biases by them
     number   of several parameters of that kind, below 2**32
     Raises ValueError when a function of the user's returns a wrong shape or numbers that are not finite.
     """
     index = 2 * layer + ("weight", "bias").index(kind) + (number << 32)
-    generator = randomness.generator(randomness.key(seed, randomness.INITIALIZE), index)
+    generator = stream.at(index)
     if kind == "bias" and isinstance(initializer, TorchLinear):
         values = initializer.bias(generator, shape, fan_in)
     else:

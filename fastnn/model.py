@@ -16,7 +16,7 @@ import numpy as np
 
 from fastnn import checks
 from fastnn.activations import Custom, get_activation
-from fastnn.initializers import default_initializer, draw, get_initializer
+from fastnn.initializers import default_initializer, draw, get_initializer, stream
 from fastnn.layers import Activation, Dense, Layer
 from fastnn.layers.base import checked_layers, written
 from fastnn.losses import LOSSES, Loss, get_loss
@@ -69,6 +69,7 @@ class Sequential:
 
     def _initialize(self) -> None:
         """The starting values: weights and biases as fastnn.initializers draws them, the rest as its layer says."""
+        random = stream(self.seed)
         for entry in self._numbers():
             node = self.parameters.nodes[entry.layer]
             layer: Any = node.layer
@@ -86,7 +87,7 @@ class Sequential:
             initializer = get_initializer(initializer)
             number = int(entry.kind.removeprefix(kind)) + 1 if kind != entry.kind else 0
             entry.value[...] = draw(
-                initializer, self.seed, entry.layer, kind, entry.shape, fan_in=node.inputs, number=number
+                initializer, random, entry.layer, kind, entry.shape, fan_in=node.inputs, number=number
             )
 
     @property

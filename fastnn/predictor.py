@@ -7,9 +7,10 @@ import numpy as np
 from .kernels import backends
 from .plan.arena import padded_matrix
 from .plan.compiler import compile_inference
+from .plan.kept import kept
+from .plan.passes import Column, Passes, Window
 from .plan.prepared import Prepared
 from .plan.program import Program
-from .plan.runner import Column, Passes, Window
 
 if TYPE_CHECKING:
     from .trainer import Model
@@ -82,6 +83,8 @@ class Predictor:
 
     def _program(self, rows: int) -> Program:
         if rows not in self._programs:
-            plan = compile_inference(self.model.layers, self.model.parameters, rows)
+            model = self.model
+            of = "inference", model.layers, model.inputs, model.dtype, rows
+            plan = kept(of, lambda: compile_inference(model.layers, model.parameters, rows))
             self._programs[rows] = Program(plan, self._arenas, self.backend)
         return self._programs[rows]

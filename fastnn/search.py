@@ -195,7 +195,7 @@ class SearchBound(_Searching, Bound):
 
         def value(theta: Array) -> float:
             trainer.model.parameters.unflatten(theta)
-            passes = self._passes(program, only_losses, own, losses, training=False)
+            passes = self._feed.passes(program, only_losses, own, losses, training=False)
             passes.given |= keys
             program.runner.run(passes)
             return float(losses[own].sum()) + trainer.penalties(program)

@@ -33,6 +33,8 @@ class Steps(NamedTuple):
 
     def times(self, steps: int) -> "Steps":
         """The same passes again and again, on the same rows."""
+        if steps == 1:
+            return self
         columns: dict[str, Any] = {
             name: np.tile(column, (steps, 1) if column.ndim == 2 else steps)
             for name, column in self._asdict().items()

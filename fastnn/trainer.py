@@ -10,8 +10,10 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from . import checks
-from .bound import Bound, NonFiniteLoss, per_step
+from .bound import Bound, NonFiniteLoss
 from .custom_loss import CustomBound
+from .described import values_but
+from .feed import per_step
 from .iterations import Walk
 from .kernels import backends
 from .layers import Layer
@@ -22,11 +24,11 @@ from .optimizers import Optimizer, get_optimizer
 from .optimizers.search import Search
 from .plan.arena import Parameters, aligned_zeros, fill_entries, padded_matrix
 from .plan.compiler import compile_training, tile_rows
-from .plan.nodes import all_layers
+from .plan.kept import kept
+from .plan.passes import Column, Passes, PerPass
 from .plan.plan import Plan
 from .plan.prepared import Progress
 from .plan.program import Program
-from .plan.runner import Column, Passes, PerPass
 from .randomness import step_keys
 from .search import CustomSearchBound, SearchBound
 
@@ -364,15 +366,26 @@ class Trainer:
         loss = loss if loss is not None and loss.native else None
         key = (loss, weighted, rows, batches, parts)
         if key not in self._programs:
-            plan = compile_training(
-                self.model.layers, self.model.parameters, loss, self.optimizer, rows, in_parts=parts > 0,
-                low_precision=self.precision == "bf16", usual=rows if loss is not None else self.batch_size,
-                weighted=weighted,
-            )  # fmt: skip
+            plan = self._plan(loss, rows, parts > 0, rows if loss is not None else self.batch_size, weighted)
             if len(self._programs) == _KEPT_PROGRAMS:
                 del self._programs[next(iter(self._programs))]  # the oldest; it is compiled again when it is needed
             self._programs[key] = Program(plan, self._arenas, self.backend, batches, parts, self.threads)
         return self._programs[key]
+
+    def _plan(self, loss: Loss | None, rows: int, in_parts: bool, usual: int, weighted: bool) -> Plan:
+        """A plan that `compile_training` makes, which other models of the same layers may have needed before."""
+        model, optimizer, low = self.model, self.optimizer, self.precision == "bf16"
+        of = (
+            "training", model.layers, model.inputs, model.dtype, loss, values_but(optimizer, "lr"), rows, in_parts, low,
+            usual, weighted,
+        )  # fmt: skip
+        return kept(
+            of,
+            lambda: compile_training(
+                model.layers, model.parameters, loss, optimizer, rows, in_parts=in_parts, low_precision=low,
+                usual=usual, weighted=weighted,
+            ),
+        )  # fmt: skip
 
     def _parts(self, rows: int) -> Program:
         """The plan without a loss; batches of many sizes share a few plans, each for twice the rows of the last."""
@@ -389,9 +402,9 @@ class Trainer:
         """The dropout keys of passes, by step, counted from 0, and place in it (int64): a column per layer."""
         counters = steps * _PASSES_OF_A_STEP + places
         return {
-            f"dropout_key{index}": PerPass(step_keys(self.model.seed, index, counters))
-            for index, layer in enumerate(all_layers(self.model.layers))
-            if layer.random
+            f"dropout_key{node.number}": PerPass(step_keys(self.model.seed, node.number, counters))
+            for node in self.model.parameters.nodes
+            if node.layer.random
         }
 
     def _one_pass(self, program: Program, first: str, last: str, rows: int, given: Mapping[str, Any]) -> None:

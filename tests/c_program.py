@@ -16,15 +16,16 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
 from fastnn.kernels import Operation
 from fastnn.kernels.table import ArrayOperand, argument_words
+from fastnn.plan.passes import Column, Passes, Window
 from fastnn.plan.plan import Plan
-from fastnn.plan.runner import Passes, Prepared, Window
+from fastnn.plan.prepared import Prepared, Table
 from fastnn.plan.threads import TeamRunner, _waves
 
 Array = np.ndarray[Any, Any]
@@ -357,12 +358,17 @@ class ProgramRunner(TeamRunner):
             for array in call.operation.arrays
         ]
 
-    def _prepared(self, passes: Passes, words: Array, places: Array, table: Array) -> Prepared:
+    def _prepared(self, passes: Passes, table: Table) -> Prepared:
+        table.words = table.words + self._offsets
+        return _ProgramPasses(self, passes, table)
+
+    def spans(self, passes: Passes) -> list[Span]:
+        """All memory that passes may touch."""
         memory = [*self._arenas.values()]
         for column in passes.given.values():
             array = column.array if isinstance(column, Window) else column
             memory += [array] if isinstance(array, np.ndarray) else []
-        return _ProgramPasses(self, passes, words + self._offsets, places, table, memory)
+        return list(dict.fromkeys(byte_bounds(array) for array in memory if array.size))
 
     def request(self, marks: Array | None, words: Array, places: Array, table: Array, spans: list[Span]) -> Request:
         """Some passes; a block for each stretch of memory."""
@@ -386,24 +392,24 @@ class ProgramRunner(TeamRunner):
         return request
 
 
-class _ProgramPasses:
-    def __init__(
-        self, runner: ProgramRunner, passes: Passes, words: Array, places: Array, table: Array, memory: list[Array]
-    ) -> None:
-        self._alive, self._runner, self._marks = memory, runner, passes.marks
-        self._tables = words, places, table
-        self._spans = list(dict.fromkeys(byte_bounds(array) for array in memory if array.size))
+class _ProgramPasses(NamedTuple):
+    runner: ProgramRunner
+    passes: Passes
+    table: Table
 
     def run(self, first: int, count: int) -> None:
-        words, places, table = self._tables
-        own = slice(first, first + count)
-        marks = None if self._marks is None else self._marks[own]
-        request = self._runner.request(marks, words, places, table[own], self._spans)
-        self._runner.program.ask(request)
-        for block, (start, end) in zip(request.blocks, self._spans, strict=True):
+        own, (words, places, rows) = slice(first, first + count), (self.table.words, self.table.places, self.table.rows)
+        marks, spans = self.passes.marks, self.runner.spans(self.passes)
+        request = self.runner.request(None if marks is None else marks[own], words, places, rows[own], spans)
+        self.runner.program.ask(request)
+        for block, (start, end) in zip(request.blocks, spans, strict=True):
             now = _bytes(start, end)
             changed = block.content != now
             now[changed] = block.content[changed]
+
+    def refill(self, given: Mapping[str, Column]) -> None:
+        self.table.fill(given)
+        self.passes.given.update(given)
 
 
 def _bytes(start: int, end: int) -> Array:

@@ -8,7 +8,7 @@ import pytest
 import fastnn as fnn
 from fastnn import initializers, randomness
 from fastnn.activations import ACTIVATIONS
-from fastnn.initializers import INITIALIZERS, VarianceScaling, default_initializer, draw, get_initializer
+from fastnn.initializers import INITIALIZERS, VarianceScaling, default_initializer, draw, get_initializer, stream
 from fastnn.kernels import OPERATIONS
 
 
@@ -171,16 +171,16 @@ def test_default_is_he_for_what_is_like_relu_lecun_for_selu_and_xavier_for_all_e
 
 def test_draw_depends_on_seed_layer_and_kind():
     he = initializers.he_normal
-    first = draw(he, 7, 1, "weight", (5, 6), 5)
-    np.testing.assert_array_equal(first, draw(he, 7, 1, "weight", (5, 6), 5))
+    first = draw(he, stream(7), 1, "weight", (5, 6), 5)
+    np.testing.assert_array_equal(first, draw(he, stream(7), 1, "weight", (5, 6), 5))
     for seed, layer, kind in ((8, 1, "weight"), (7, 2, "weight"), (7, 1, "bias")):
-        other = draw(he, seed, layer, kind, (5, 6), 5)
+        other = draw(he, stream(seed), layer, kind, (5, 6), 5)
         assert not np.isin(first, other).any()
 
 
 def test_draw_is_pinned():
     """What a seed means must not change from version to version."""
-    drawn = draw(initializers.xavier_uniform, 0, 0, "weight", (2, 2), 2).ravel()
+    drawn = draw(initializers.xavier_uniform, stream(0), 0, "weight", (2, 2), 2).ravel()
     known = [0.5418191764850946, -1.1587916884861469, -0.23873163911167528, 0.7861467123534529]
     np.testing.assert_allclose(drawn, known, rtol=1e-15)
 
@@ -217,6 +217,6 @@ def test_variance_scaling_checks_its_fields(arguments):
 
 def test_wrong_results_of_own_functions_are_refused():
     with pytest.raises(ValueError, match=r"layer 3: weight initializer .* returned shape \(2,\), not \(2, 3\)"):
-        draw(lambda generator, shape: np.ones(2), 0, 3, "weight", (2, 3), 2)
+        draw(lambda generator, shape: np.ones(2), stream(0), 3, "weight", (2, 3), 2)
     with pytest.raises(ValueError, match="NaN or infinity"):
-        draw(lambda generator, shape: np.full(shape, np.nan), 0, 3, "weight", (2, 3), 2)
+        draw(lambda generator, shape: np.full(shape, np.nan), stream(0), 3, "weight", (2, 3), 2)

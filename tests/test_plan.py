@@ -205,8 +205,9 @@ def test_a_step_allocates_nothing_but_its_row_of_the_table():
     orders = {steps: np.tile(np.arange(64), steps // 8) for steps in (104, 10_000)}
     data.run(orders[10_000])
     kept, peaks = zip(*(measured(lambda order=order: data.run(order)) for order in orders.values()), strict=True)
-    assert kept[1] - max(kept[0], 0) < 50  # 9,896 steps more; what other tests have left may go at any time
-    columns = 2 + sum(len(places) for places in trainer.program(8).runner._places.values())
+    # 9,896 steps more; passes that are kept ready are some 60 objects, what other tests have left may go at any time
+    assert kept[1] - max(kept[0], 0) < 200
+    columns = 2 + sum(len(places) for places in trainer.plan.words.filled.values())
     assert peaks[1] - peaks[0] < (10_000 - 104) * 8 * columns
 
 

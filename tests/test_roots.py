@@ -9,9 +9,9 @@ import pytest
 import fastnn as fnn
 from fastnn.kernels import OPERATIONS, cpu
 from fastnn.plan.arena import Layout, Ref
+from fastnn.plan.passes import Passes
 from fastnn.plan.plan import Plan
 from fastnn.plan.program import Program
-from fastnn.plan.runner import Passes
 
 Array = np.ndarray[Any, Any]
 TINY, HUGE = np.float32(2.0**-75), 2.0**75

@@ -361,7 +361,7 @@ def test_a_native_step_is_made_only_if_the_trainer_is_as_it_was_prepared_for(cel
     steps = data._mini_batches(program, np.arange(16))
     losses = np.full(2, prepared.UNWRITTEN).view(np.float64)
     expected = trainer.progress.cells.copy()
-    passes = program.runner.prepare(data._passes(program, steps, slice(0, 2), losses, training=True))
+    passes = program.runner.prepare(data._feed.passes(program, steps, slice(0, 2), losses, training=True))
     made = prepared.stepper(passes, trainer.progress, expected, losses)
     first = made.next()
     assert first == losses[0]

@@ -23,6 +23,7 @@ FLOORS = [
     | {"data", "preprocessing", "tables", "encoding", "cards", "plots", "storage"},
     {
         "steps",
+        "feed",
         "bound",
         "custom_loss",
         "iterations",

@@ -12,9 +12,11 @@ Arrays that are written come first, then those that are read, then sizes, then s
 features, R rows of the data or of a table, C outputs of the network.
 """
 
+import functools
 import re
+import struct
 from collections.abc import Callable, Mapping
-from types import FunctionType
+from types import FunctionType, MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -87,7 +89,7 @@ class Operation(NamedTuple):
     @property
     def sizes(self) -> tuple[str, ...]:
         """The axis letters, in order of first appearance."""
-        return tuple(dict.fromkeys(axis for array in self.arrays for axis in array.axes if not axis.isdigit()))
+        return _axis_letters(self.arrays)
 
     @property
     def operands(self) -> tuple[str, ...]:
@@ -95,17 +97,9 @@ class Operation(NamedTuple):
         return (*(array.name for array in self.arrays), *(scalar.name for scalar in self.scalars))
 
     @property
-    def words(self) -> dict[str, int]:
+    def words(self) -> Mapping[str, int]:
         """Position of the first word of each array, size and scalar; "" is their number."""
-        places, place = {}, 0
-        for array in self.arrays:
-            places[array.name] = place
-            place += 1 if len(array.axes) == 1 else 3
-        for name in (*self.sizes, *(s.name for s in self.scalars)):
-            places[name] = place
-            place += 1
-        places[""] = place
-        return places
+        return _word_places(self.arrays, self.scalars)
 
     def size_of(self, arguments: Mapping[str, Any]) -> dict[str, int]:
         """The value of each axis letter; a ValueError if two arrays disagree about one."""
@@ -123,6 +117,24 @@ class Operation(NamedTuple):
                         f"{self.name}: {array.name} has shape {value.shape}, expected {axis} = {known} as in {owner}"
                     )
         return {axis: length for axis, (length, _) in found.items() if not axis.isdigit()}
+
+
+@functools.lru_cache(256)
+def _axis_letters(arrays: tuple[ArrayOperand, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(axis for array in arrays for axis in array.axes if not axis.isdigit()))
+
+
+@functools.lru_cache(256)
+def _word_places(arrays: tuple[ArrayOperand, ...], scalars: tuple[Scalar, ...]) -> Mapping[str, int]:
+    places, place = {}, 0
+    for array in arrays:
+        places[array.name] = place
+        place += 1 if len(array.axes) == 1 else 3
+    for name in (*_axis_letters(arrays), *(scalar.name for scalar in scalars)):
+        places[name] = place
+        place += 1
+    places[""] = place
+    return MappingProxyType(places)
 
 
 OPERATIONS: dict[str, Operation] = {}
@@ -222,7 +234,11 @@ def array_words(array: ArrayOperand, value: np.ndarray[Any, Any] | None) -> list
 
 def float_word(value: float) -> int:
     """The bits of a float64 as an integer."""
-    return int(np.float64(value).view(np.int64))
+    word: int = _WORD.unpack(_FLOAT.pack(value))[0]
+    return word
+
+
+_FLOAT, _WORD = struct.Struct("=d"), struct.Struct("=q")
 
 
 def argument_words(entry: Operation, arguments: Mapping[str, Any]) -> np.ndarray[Any, np.dtype[np.int64]]:

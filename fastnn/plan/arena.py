@@ -55,6 +55,17 @@ class Ref(NamedTuple):
             array = array[: self.rows, : self.columns]
         return array.T if self.transposed else array
 
+    def place(self) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
+        """Where that view begins in its arena, its shape and its strides, in bytes."""
+        shape, strides = self.slot.shape, self.slot.strides
+        if len(shape) == 2:
+            height, width = shape
+            height = height if self.rows is None else min(height, self.rows)
+            shape = height, width if self.columns is None else min(width, self.columns)
+        if self.transposed:
+            shape, strides = shape[::-1], strides[::-1]
+        return self.slot.offset, shape, strides
+
     @property
     def height(self) -> int:
         """The length of the first axis."""
@@ -160,6 +171,11 @@ def aligned_zeros(size: int) -> Array:
     memory = np.zeros(size + _ALIGNMENT, np.uint8)
     start = -memory.__array_interface__["data"][0] % _ALIGNMENT
     return memory[start : start + size]
+
+
+def address_of(array: Array) -> int:
+    """Where its first number lies."""
+    return int(array.__array_interface__["data"][0])
 
 
 def padded_matrix(rows: int, columns: int, dtype: np.dtype[Any]) -> Array:

@@ -1,14 +1,15 @@
 """A plan: operations in order, each with its operands, cut into sections. `print(plan)` reads like the maths of one
 step."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..kernels.table import OPERATIONS, Operation
-from .arena import Layout, Ref
+from ..kernels.table import OPERATIONS, Operation, float_word
+from .arena import Layout, Ref, address_of
 
 Array = np.ndarray[Any, Any]
 
@@ -30,7 +31,74 @@ class Call(NamedTuple):
     formula: str
 
 
-@dataclass
+class Words:
+    """The words of a plan's calls, one after the other, as compiled kernels take them (see kernels/table.py), before
+    arenas have an address: they follow from the plan alone, so that its programs share them.
+
+    starts     (calls,) int64, where the words of each call begin
+    pointing   arena -> words that point into it
+    filled     what is given, by its name, or "B", the rows of a pass -> words that hold it
+    shapes     of each array that is given: its name, the word of its first stride or -1, axis -> the word of its size
+    """
+
+    def __init__(self, calls: Sequence[Call]) -> None:
+        self.pointing: dict[str, list[int]] = {}
+        self.filled: dict[str, list[int]] = {}
+        self.shapes: list[tuple[str, int, dict[int, int]]] = []
+        fixed: list[int] = []
+        starts = []
+        for call in calls:
+            starts.append(len(fixed))
+            fixed += self._of(call, len(fixed))
+        self.starts, self._fixed = np.array(starts, np.int64), np.array(fixed, np.int64)
+
+    def __len__(self) -> int:
+        return len(self._fixed)
+
+    def within(self, arenas: Mapping[str, Array]) -> Array:
+        """All words, (words,) int64; those that are given with each run are still 0."""
+        words = self._fixed.copy()
+        for arena, pointing in self.pointing.items():
+            words[pointing] += address_of(arenas[arena])
+        return words
+
+    def _of(self, call: Call, start: int) -> list[int]:
+        """The words of one call, which begin at `start`; addresses count from the beginning of their arena."""
+        entry, places = call.operation, call.operation.words
+        own = [0] * places[""]
+        sizes: dict[str, int] = {}
+        for array in entry.arrays:
+            value, place = call.arguments[array.name], places[array.name]
+            if isinstance(value, Given):
+                self._note(self.filled, value.name, start + place)
+                strides = start + place + 1 if len(array.axes) == 2 else -1
+                unknown = {n: start + places[axis] for n, axis in enumerate(array.axes) if axis in "RP"}
+                self.shapes.append((value.name, strides, unknown))
+            elif isinstance(value, Ref):
+                own[place], shape, strides_of = value.place()
+                if len(shape) == 2:
+                    own[place + 1 : place + 3] = [stride // value.slot.dtype.itemsize for stride in strides_of]
+                self._note(self.pointing, value.arena, start + place)
+                sizes |= dict(zip(array.axes, shape, strict=True))
+        for axis in entry.sizes:
+            if axis == "B":
+                self._note(self.filled, "B", start + places[axis])
+            own[places[axis]] = sizes.get(axis, 0)
+        for scalar in entry.scalars:
+            value = call.arguments[scalar.name]
+            if isinstance(value, Given):
+                self._note(self.filled, value.name, start + places[scalar.name])
+            else:
+                assert isinstance(value, (int, float))
+                own[places[scalar.name]] = int(value) if scalar.integer else float_word(value)
+        return own
+
+    @staticmethod
+    def _note(places: dict[str, list[int]], name: str, place: int) -> None:
+        places.setdefault(name, []).append(place)
+
+
+@dataclass(eq=False)
 class Plan:
     """What one step of training, or one pass of inference, does.
 
@@ -49,6 +117,11 @@ class Plan:
     batch: Layout = field(default_factory=Layout)
     workspace: Layout = field(default_factory=Layout)
     scratch: Layout = field(default_factory=Layout)
+
+    @cached_property
+    def words(self) -> Words:
+        """Of all calls, once there are all."""
+        return Words(self.calls)
 
     def __str__(self) -> str:
         width = max((len(call.operation.name) for call in self.calls), default=0)

@@ -6,11 +6,15 @@ native code has to know of a trainer, and to change in it, and one call without 
 
 import math
 import time
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
 
 from ..kernels.native import Loop
+from ..kernels.table import float_word
+from .arena import address_of
+from .passes import Column, Passes, PerPass, Window
 
 Array = np.ndarray[Any, Any]
 _PAUSE = 1e-4  # seconds, between attempts to get a workspace in which another thread is at work
@@ -21,6 +25,10 @@ class Prepared(Protocol):
 
     def run(self, first: int, count: int) -> None:
         """Runs `count` of the passes, from `first` on, in order."""
+
+    def refill(self, given: Mapping[str, Column]) -> None:
+        """Gives all passes other arrays or scalars under some of the names: of the same kinds, and of arrays also the
+        same shapes and strides. Not while they run."""
 
 
 class Stepper(Protocol):
@@ -85,32 +93,84 @@ def stepper(prepared: Prepared, progress: Progress, expected: Array, losses: Arr
     return _PythonStepper(prepared, progress, expected, losses)
 
 
+class Table:
+    """What passes are given, as native loops take it: words that all share, and a row for each pass of what differs.
+
+    words    of all calls, (words,), or (workspaces, words) where the workspaces have their own
+    places   (n,) those of the words that differ from pass to pass
+    rows     (passes, 2 + n): the range of calls, then the values of these words
+    """
+
+    def __init__(
+        self, words: Array, calls: Array, filled: Mapping[str, list[int]], given: Mapping[str, Column]
+    ) -> None:
+        """filled   by name, the words that are given under it"""
+        self.words, places = words, list[int]()
+        self._where: dict[str, Array | slice] = {}  # words, or columns of the rows
+        for name, column in given.items():
+            own = filled.get(name, [])  # none: an operand of calls that this plan has not
+            if isinstance(column, (Window, PerPass)):
+                self._where[name] = slice(2 + len(places), 2 + len(places) + len(own))
+                places += own
+            else:
+                self._where[name] = np.array(own, np.intp)
+        self.places = np.array(places, np.int64)
+        self.rows = np.empty((len(calls), 2 + len(places)), np.int64)
+        self.rows[:, :2] = calls
+        self.fill(given)
+
+    def fill(self, given: Mapping[str, Column]) -> None:
+        """Writes what is given under some of the names: see `Prepared.refill`."""
+        for name, column in given.items():
+            where = self._where[name]
+            if isinstance(column, Window):
+                self.rows[:, where] = column.addresses()[:, None]
+            elif isinstance(column, PerPass):
+                self.rows[:, where] = column.values.view(np.int64)[:, None]
+            else:
+                self.words[..., where] = _word_of(column)
+
+    def add(self, places: list[int], values: Array) -> None:
+        """More words that differ from pass to pass, (passes, places)."""
+        self.places = np.append(self.places, places)
+        self.rows = np.hstack([self.rows, values])
+
+
+def _word_of(fixed: Array | float | int) -> int:
+    if isinstance(fixed, np.ndarray):
+        return address_of(fixed)
+    return float_word(fixed) if isinstance(fixed, float) else fixed
+
+
 UNWRITTEN = -1
 """The bits of a loss that has not been written: no kernel writes them."""
 
 
 class NativePasses:
-    """Passes as the native loop takes them: words of their own, and a table with a row for each pass.
+    """Passes as the native loop takes them.
 
     fixed   the addresses of what all passes of a runner share: kernels, starts of their words, and one number that is 1
             while a pass runs in the workspace
     alive   what else must stay where it is
     """
 
-    def __init__(
-        self, words: Array, places: Array, table: Array, fixed: tuple[int, int, int], loop: Loop, alive: object
-    ) -> None:
-        self._alive = words, places, table, alive
+    def __init__(self, passes: Passes, table: Table, fixed: tuple[int, int, int], loop: Loop, alive: object) -> None:
+        self._passes, self._table, self._alive = passes, table, alive
         kernels, starts, busy = fixed
+        words, places, rows = address_of(table.words), address_of(table.places), address_of(table.rows)
         # The members of fastnn_passes, in their order: see kernels/fastnn.h.
-        members = [address_of(words), kernels, starts, address_of(places), len(places), address_of(table), busy]
-        members += [0, 0, 0, len(table), 0, 0, 0]
+        members = [words, kernels, starts, places, len(table.places), rows, busy]
+        members += [0, 0, 0, len(passes), 0, 0, 0]
         self._state, self._loop = np.array(members, np.int64), loop
         self._run = loop.run(address_of(self._state))
 
     def run(self, first: int, count: int) -> None:
         while not self._run(first, count):
             time.sleep(_PAUSE)
+
+    def refill(self, given: Mapping[str, Column]) -> None:
+        self._table.fill(given)
+        self._passes.given.update(given)  # the memory behind the addresses
 
     def expect(self, progress: Progress, expected: Array, losses: Array) -> None:
         """From here on they are steps, made by `next`: see `stepper`."""
@@ -148,8 +208,3 @@ class _PythonStepper:
                 self._progress.step_count += 1
         loss = float(self._losses[place])
         return loss if math.isfinite(loss) else math.inf
-
-
-def address_of(array: Array) -> int:
-    """Where its first number lies."""
-    return int(array.__array_interface__["data"][0])

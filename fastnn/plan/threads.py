@@ -15,9 +15,11 @@ import numpy as np
 from ..kernels import native
 from ..kernels.cpu import vector_bytes
 from ..kernels.table import Operation
+from .arena import address_of
+from .passes import Column, Passes
 from .plan import Plan
-from .prepared import Prepared, address_of
-from .runner import NativeRunner, Passes
+from .prepared import Prepared, Table
+from .runner import NativeRunner
 
 Array = np.ndarray[Any, Any]
 
@@ -91,40 +93,44 @@ class TeamRunner(NativeRunner):
         self, plan: Plan, arenas: Mapping[str, Array], kernels: Sequence[int], threads: int, workspaces: int
     ) -> None:
         super().__init__(plan, arenas, kernels, native.loop())
-        self._threads, self._plan = threads, plan
+        self._threads = threads
         self._lock = threading.Lock()  # the workspaces serve one call at a time
-        ends = [*self._starts[1:], len(self._words_array)]
+        ends = [*self._starts[1:], len(self._words)]
         cuts = [
-            cut_of(call.operation, self._words_array[start:end], plan.rows, plan.dtype, threads)
+            cut_of(call.operation, self._words[start:end], plan.rows, plan.dtype, threads)
             for call, start, end in zip(plan.calls, self._starts, ends, strict=True)
         ]
         self._cuts = np.array(cuts, _CUT)
-        self._offsets = np.zeros((workspaces, len(self._words_array)), np.int64)
+        self._offsets = np.zeros((workspaces, len(self._words)), np.int64)
         layouts = {"batch": plan.batch, "workspace": plan.workspace, "scratch": plan.scratch}
         for arena, layout in layouts.items():
-            self._offsets[:, self._pointing[arena]] = np.arange(workspaces)[:, None] * layout.bytes
+            self._offsets[:, plan.words.pointing.get(arena, [])] = np.arange(workspaces)[:, None] * layout.bytes
 
-    def _prepared(self, passes: Passes, words: Array, places: Array, table: Array) -> Prepared:
-        return _TeamPasses(self, passes, words + self._offsets, places, table)
+    def _prepared(self, passes: Passes, table: Table) -> Prepared:
+        table.words = table.words + self._offsets
+        return _TeamPasses(self, passes, table)
 
 
 class _TeamPasses:
     """Passes as the loop for several threads takes them: words for each workspace, and a table."""
 
-    def __init__(self, runner: TeamRunner, passes: Passes, words: Array, places: Array, table: Array) -> None:
-        self._alive = runner, passes, words, places, table  # the memory behind the addresses
-        self._lock = runner._lock
-        self._marks = passes.marks
+    def __init__(self, runner: TeamRunner, passes: Passes, table: Table) -> None:
+        self._runner, self._passes, self._table = runner, passes, table  # the memory behind the addresses
         self._loop = native.team_loop(
-            address_of(words), words.shape[1], address_of(runner._kernels), address_of(runner._starts),
-            address_of(places), len(places), address_of(runner._cuts), runner._threads,
+            address_of(table.words), table.words.shape[1], address_of(runner._kernels), address_of(runner._starts),
+            address_of(table.places), len(table.places), address_of(runner._cuts), runner._threads,
         )  # fmt: skip
-        self._table, self._row = address_of(table), table.strides[0]
+        self._rows, self._stride = address_of(table.rows), table.rows.strides[0]
 
     def run(self, first: int, count: int) -> None:
-        waves, chains = _waves(None if self._marks is None else self._marks[first : first + count], count)
-        with self._lock:
-            self._loop(self._table + first * self._row, address_of(waves), len(waves) - 1, address_of(chains))
+        marks = self._passes.marks
+        waves, chains = _waves(None if marks is None else marks[first : first + count], count)
+        with self._runner._lock:
+            self._loop(self._rows + first * self._stride, address_of(waves), len(waves) - 1, address_of(chains))
+
+    def refill(self, given: Mapping[str, Column]) -> None:
+        self._table.fill(given)
+        self._passes.given.update(given)
 
 
 def _waves(marks: Array | None, count: int) -> tuple[Array, Array]:
