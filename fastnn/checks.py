@@ -200,10 +200,11 @@ def row_numbers(order: Any, rows: int, batch_size: int, name: str = "order") -> 
         raise TypeError(f"{name}: has dtype {array.dtype}, expected row numbers as integers")
     if array.ndim == 2 and array.shape[1] > batch_size:
         raise ValueError(f"{name}: has {array.shape[1]} rows a step, expected at most batch_size = {batch_size}")
-    if array.min() < 0 or array.max() >= rows:
+    numbers = np.require(array, np.int64, ("C", "A"))
+    if numbers.view(np.uint64).max() >= rows:  # which negative ones are too
         bad = array.ravel()[int(np.argmax((array.ravel() < 0) | (array.ravel() >= rows)))]
         raise ValueError(f"{name}: contains row {bad}, expected rows from 0 to {rows - 1}")
-    return np.require(array, np.int64, ("C", "A"))
+    return numbers
 
 
 def same_rows(X: Array, y: Array, names: tuple[str, str] = ("X", "y")) -> None:

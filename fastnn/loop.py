@@ -7,6 +7,7 @@ not spent here.
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -260,9 +261,10 @@ class Loop:
         parameters = self.model.parameters
         # A sum is finite only if every term is. It may overflow all the same: then all are looked at.
         with np.errstate(over="ignore", invalid="ignore"):
-            total = parameters.arena.view(parameters.dtype).sum() + parameters.state.view(parameters.dtype).sum()
+            totals = [a.view(parameters.dtype).sum() for a in (parameters.arena, parameters.state) if len(a)]
         if not (
-            np.isfinite(total) or all(np.isfinite(e.value).all() for e in (*parameters.entries, *parameters.buffers))
+            all(map(math.isfinite, totals))
+            or all(np.isfinite(e.value).all() for e in (*parameters.entries, *parameters.buffers))
         ):
             raise self._failure(self.done - 1, None)
         self.good, self.good_from = parameters.copy_state(), which

@@ -408,8 +408,7 @@ class _ProgramPasses(NamedTuple):
             now[changed] = block.content[changed]
 
     def refill(self, given: Mapping[str, Column]) -> None:
-        self.table.fill(given)
-        self.passes.given.update(given)
+        self.table.refill(self.passes.given, given)
 
 
 def _bytes(start: int, end: int) -> Array:

@@ -130,6 +130,12 @@ class Table:
             else:
                 self.words[..., where] = _word_of(column)
 
+    def refill(self, before: dict[str, Column], given: Mapping[str, Column]) -> None:
+        """Writes what is given under some of the names in place of what was, and exchanges it there, where the memory
+        behind addresses is kept alive."""
+        self.fill({name: column for name, column in given.items() if column is not before[name]})
+        before.update(given)
+
     def add(self, places: list[int], values: Array) -> None:
         """More words that differ from pass to pass, (passes, places)."""
         self.places = np.append(self.places, places)
@@ -169,8 +175,7 @@ class NativePasses:
             time.sleep(_PAUSE)
 
     def refill(self, given: Mapping[str, Column]) -> None:
-        self._table.fill(given)
-        self._passes.given.update(given)  # the memory behind the addresses
+        self._table.refill(self._passes.given, given)
 
     def expect(self, progress: Progress, expected: Array, losses: Array) -> None:
         """From here on they are steps, made by `next`: see `stepper`."""

@@ -129,8 +129,7 @@ class _TeamPasses:
             self._loop(self._rows + first * self._stride, address_of(waves), len(waves) - 1, address_of(chains))
 
     def refill(self, given: Mapping[str, Column]) -> None:
-        self._table.fill(given)
-        self._passes.given.update(given)
+        self._table.refill(self._passes.given, given)
 
 
 def _waves(marks: Array | None, count: int) -> tuple[Array, Array]:
