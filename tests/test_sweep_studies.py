@@ -1,6 +1,7 @@
 """Sweeps whose trials are an Optuna study: what a kill -9 leaves of it, and what others put into it."""
 
 import os
+import random
 import subprocess
 import sys
 import time
@@ -159,3 +160,44 @@ def test_an_interrupted_study_has_no_trial_at_work() -> None:
     result = fnn.sweep(train, fnn.Space(value=fnn.uniform(0, 1)), search=study, trials=9, workers=2, progress=False)
     assert result.stopped == "interrupted"
     assert set(states(study)) == {"COMPLETE", "FAIL"}
+
+
+# Pruning with repeats.
+
+
+def lucky_or_not(config: dict[str, Any], budget: int | None, report: Any) -> float:
+    """Nine reports of the value and what luck the seed has with it."""
+    del budget
+    luck = {(1.0, 1): 2.0, (3.0, 1): -2.9, (2.0, 0): float("nan")}.get((config["value"], config["seed"]), 0.0)
+    for _ in range(9):
+        report(config["value"] + luck)
+    return float(config["value"] + luck)
+
+
+@pytest.mark.parametrize("seed_first", [False, True])
+def test_a_configuration_is_pruned_with_all_of_its_repeats_or_with_none(tmp_path: Path, seed_first: bool) -> None:
+    values = {"value": [1.5, 1.0, 3.0, 2.0, 4.0]}
+    space = fnn.Space(seed=range(3), **values) if seed_first else fnn.Space(**values, seed=range(3))
+    given = {"prune": "asha", "workers": 1, "results": tmp_path / "sweep.jsonl", "progress": False}
+    for trials in (4, 8, 15):  # what is resumed in the midst of repeats goes on alike
+        result = fnn.sweep(lucky_or_not, space, trials=trials, resume=trials > 4, **given)  # type: ignore[arg-type]
+    found = {group.config["value"]: [(t.status, len(t.curve)) for t in group.trials] for group in result.groups}
+    assert found[1.0] == [("finished", 9)] * 3  # with an unlucky seed
+    assert found[3.0] == [("pruned", 1)] * 3  # with a lucky one
+    assert found[2.0] == [("diverged", 1), ("pruned", 1), ("pruned", 1)]
+    assert found[4.0] == [("pruned", 1)] * 3
+    assert (result.best.config, len(result.best.values)) == ({"value": 1.5}, 3)
+    assert [group.config["value"] for group in result.groups[:2]] == [1.5, 1.0]
+
+
+def test_a_sweep_that_is_pruned_has_a_best_configuration_whatever_its_seeds_do() -> None:
+    def noisy(config: dict[str, Any], budget: int | None, report: Any) -> float:
+        value = config["value"] + random.Random(repr(config)).gauss(0, 0.2)
+        for step in range(9):
+            report(value - 0.01 * step)
+        return float(value)
+
+    space = fnn.Space(value=fnn.uniform(0, 1), seed=range(5))
+    result = fnn.sweep(noisy, space, search="random", trials=100, prune="asha", workers=2, progress=False)
+    assert len(result.best.values) == 5
+    assert {group.status for group in result.groups} == {"finished", "pruned"}

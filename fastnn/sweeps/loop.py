@@ -69,7 +69,8 @@ def sweep(
                      study, which may lie in any of its storages (Optuna)
     trials           how many trainings at most, repeats included; None: all of the grid
     prune            "asha", asynchronous successive halving (Li et al. 2020), "median", or an Optuna pruner: trainings
-                     that lag behind others at the same epoch are ended early; None: none is
+                     that lag behind others at the same epoch are ended early, a configuration with all of its repeats
+                     or with none: its first seed decides; None: none is
     metric           the objective: a column of the history, at its last epoch (with EarlyStopping: at the one whose
                      weights were kept), or what `train` returns; None: "val_loss", or "loss" without validation data
     mode             "min", "max", or "auto": by the metric

@@ -2,10 +2,15 @@
 
 A training is a trial of an Optuna study, repeats of a configuration are trials with the same parameters. The study may
 lie in any storage of Optuna's, so that its dashboard shows it.
+
+Repeats are no rivals of each other: the pruner is asked about the first repeat of each configuration, which competes
+with those of others by the same seed, and the other repeats share its fate. Were each judged by itself, a configuration
+would need luck with all of its seeds to have a mean, and the means of what is left would be those of lucky seeds.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 from fastnn import checks
@@ -24,6 +29,20 @@ except ImportError:
 PRUNERS = ("asha", "median")
 _KEY, _OWNER = "fastnn key", "fastnn results"  # attributes of trials in the study
 _States = optuna.trial.TrialState
+
+
+@dataclass
+class _AtWork:
+    """A trial that is not done.
+
+    configuration   of which one: a hash, the seed left out
+    leads           whether it is the first of the repeats
+    steps           that it has reported: one that is tried again has them again
+    """
+
+    configuration: str
+    leads: bool
+    steps: set[int] = field(default_factory=set)
 
 
 class Studied:
@@ -49,7 +68,8 @@ class Studied:
         self._left: list[tuple[Config, dict[str, Any]]] = []  # repeats of configurations that were begun
         self._met: list[Any] = []  # what others put into the study at that moment
         self._restored: set[str] = set()  # keys of trials that the study has from an earlier run
-        self._reported: dict[Any, set[int]] = {}  # steps of trials at work: one that is tried again has them again
+        self._at_work: dict[Any, _AtWork] = {}
+        self._out: set[str] = set()  # configurations whose first repeat was pruned or diverged
 
     def ask(self) -> tuple[Config, Any] | None:
         """As `Strategy.ask`."""
@@ -78,21 +98,24 @@ class Studied:
 
     def stops(self, token: Any, step: int, value: float) -> bool:
         """As `Strategy.stops`."""
-        reported = self._reported.setdefault(token, set())
-        if step not in reported:
-            reported.add(step)
+        trial = self._at_work[token]
+        if step not in trial.steps:
+            trial.steps.add(step)
             token.report(value, step)
-        return bool(token.should_prune())
+        if trial.leads and token.should_prune():
+            self._out.add(trial.configuration)
+        return trial.configuration in self._out
 
     def tell(self, token: Any, trial: Trial) -> None:
         """As `Strategy.tell`."""
         state = _state(trial)
-        self._reported.pop(token, None)
+        self._at_work.pop(token, None)
+        self._note(trial)
         self._study.tell(token, trial.value if state == _States.COMPLETE else None, state)
 
     def drop(self, token: Any) -> None:
         """As `Strategy.drop`. The study may have been told of it just before."""
-        self._reported.pop(token, None)
+        self._at_work.pop(token, None)
         self._study.tell(token, state=_States.FAIL, skip_if_finished=True)
 
     def restore(self, trials: list[Trial], owner: str) -> None:
@@ -109,6 +132,7 @@ class Studied:
                 self._study.tell(frozen.number, state=_States.FAIL)
         known = {frozen.user_attrs.get(_KEY) for frozen in done}
         for trial in trials:
+            self._note(trial)
             if trial.key not in known and _state(trial) != _States.FAIL:
                 self._put_in(trial)
         if trials:
@@ -123,7 +147,9 @@ class Studied:
         if self.prunes:  # what pruners know of trials they note while those report
             token = self._begin(trial.shared, trial.config)
             for step, value in enumerate(trial.curve, start=1):
-                self.stops(token, step, value)
+                token.report(value, step)
+                if self._at_work[token].leads:
+                    token.should_prune()
             self.tell(token, trial)
             return
         state = _state(trial)
@@ -134,6 +160,15 @@ class Studied:
                 intermediate_values=dict(enumerate(trial.curve, start=1)),
             )
         )  # fmt: skip
+
+    def _note(self, trial: Trial) -> None:
+        """What a trial that is done means for the other repeats."""
+        if trial.status in ("pruned", "diverged") and self._leads(trial.config):
+            self._out.add(key_of(trial.shared, self._budget))
+
+    def _leads(self, config: Config) -> bool:
+        """Whether it is the first of the repeats."""
+        return bool(config.get(SEED) == self._space.repeats[0].get(SEED))
 
     def _begin(self, shared: Config, config: Config) -> Any:
         """A trial of the study with these parameters."""
@@ -147,6 +182,8 @@ class Studied:
         return token
 
     def _mark(self, token: Any, config: Config) -> None:
+        shared = {name: value for name, value in config.items() if name != SEED}
+        self._at_work[token] = _AtWork(key_of(shared, self._budget), self._leads(config))
         if self._owner:
             token.set_user_attr(_OWNER, self._owner)
         token.set_user_attr(_KEY, key_of(config, self._budget))
