@@ -351,6 +351,40 @@ def test_two_sweeps_on_one_file_are_refused(tmp_path: Path) -> None:
     assert len(fnn.sweep(value_of, VALUES, results=path, resume=True, progress=False).trials) == 3
 
 
+FORKS = """
+import os, time
+import fastnn as fnn
+def train(config, budget, report):
+    child = os.fork()
+    if child:
+        print(child, flush=True)
+    time.sleep(60)
+    os._exit(0)
+fnn.sweep(train, fnn.Space(value=[3.0, 1.0, 2.0]), results={path!r}, workers=1, progress=False)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no processes are forked")
+def test_what_a_killed_sweep_has_forked_does_not_hold_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.jsonl"
+    process = subprocess.Popen(
+        [sys.executable, "-c", FORKS.format(path=str(path))], stdout=subprocess.PIPE, text=True
+    )  # fmt: skip
+    assert process.stdout is not None
+    child = int(process.stdout.readline())
+    try:
+        with pytest.raises(ResultsError, match="another sweep is writing it"):  # nor does it give it free
+            fnn.sweep(value_of, VALUES, results=path, resume=True, progress=False)
+        process.kill()
+        process.wait()
+        os.kill(child, 0)
+        assert len(fnn.sweep(value_of, VALUES, results=path, resume=True, progress=False).trials) == 3
+    finally:
+        os.kill(child, signal.SIGKILL)
+        process.kill()
+        process.communicate()
+
+
 KILLED = """
 import sys, time
 sys.path.insert(0, {tests!r})

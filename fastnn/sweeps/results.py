@@ -36,6 +36,7 @@ class ResultsFile:
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         except OSError as error:
             raise ResultsError(f"results={str(path)!r}: {error.strerror or error}") from None
+        _OPEN.add(self)
         try:
             _lock(self._file, self.path)
             text, whole = _whole_lines(self._file)
@@ -58,6 +59,7 @@ class ResultsFile:
 
     def close(self) -> None:
         """Gives the file free."""
+        _OPEN.discard(self)
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
@@ -67,6 +69,20 @@ class ResultsFile:
         if os.write(self._file, data) != len(data):
             raise OSError(f"{self.path}: the disk took a part of a line; it is cut off when the sweep is resumed")
         os.fsync(self._file)
+
+
+_OPEN: set[ResultsFile] = set()
+
+
+def _leave_to_parent() -> None:
+    """A process that was forked has the open file and with it the lock, such as those of a ProcessPoolExecutor, which
+    may outlive a sweep that is killed: nobody could resume it until they end."""
+    for file in list(_OPEN):
+        file.close()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 def read(path: str | PathLike[str]) -> tuple[dict[str, Any], list[Trial]]:
