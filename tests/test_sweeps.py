@@ -439,6 +439,27 @@ def test_ctrl_c_ends_a_sweep_that_can_be_resumed(tmp_path: Path, capsys: pytest.
     assert len(results.read(path)[1]) == 2
 
 
+@pytest.mark.parametrize(("call", "count"), [("write", 3), ("fsync", 3), ("fsync", 4)])
+def test_a_result_has_what_its_file_has_wherever_ctrl_c_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, count: int
+) -> None:
+    path, true_call, calls = tmp_path / "sweep.jsonl", getattr(os, call), itertools.count(1)
+
+    def interrupted(*given: Any) -> Any:
+        if next(calls) == count:
+            raise KeyboardInterrupt
+        return true_call(*given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, call, interrupted)
+        result = fnn.sweep(value_of, VALUES, workers=1, results=path, progress=False)
+    assert result.stopped == "interrupted"
+    assert len(result.trials) == {"write": 1, "fsync": count - 1}[call]
+    assert [trial.line() for trial in result.trials] == [trial.line() for trial in results.read(path)[1]]
+    resumed = fnn.sweep(value_of, VALUES, results=path, resume=True, progress=False)
+    assert len(resumed.trials) == 3
+
+
 def test_ctrl_c_ends_trainings_between_their_steps() -> None:
     def long(config: dict[str, Any]) -> tuple[fnn.Sequential, dict[str, Any]]:
         return fnn.Sequential([fnn.Dense(3)], inputs=8), {"loss": "cross_entropy", "epochs": 10_000_000}

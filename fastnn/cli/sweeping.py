@@ -53,9 +53,6 @@ def sweep(options: argparse.Namespace) -> None:
         print(flush=True)
         with one_interrupt():
             result = _trained(asked, prepared, not options.quiet)
-            if result.stopped == "interrupted":
-                # Ctrl-C may have come between a trial's line and its place in the result: the file has them all.
-                result = replace(sweeps.read(asked.results), seconds=result.seconds, stopped=result.stopped)
             found = Findings.of(result)
             findings.report(found)
             if result.stopped == "interrupted":

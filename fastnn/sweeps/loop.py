@@ -136,6 +136,7 @@ class _Sweep:
     data: Any
     trials: list[Trial] = field(default_factory=list)
     _file: ResultsFile | None = None
+    _written: Trial | None = None  # the last one that was, or is being, written into it
     _known: dict[str, Trial] = field(default_factory=dict)
     _running: dict[str, Task] = field(default_factory=dict)
     _waiting: dict[str, list[Any]] = field(default_factory=dict)  # for a trial at work that was asked for again
@@ -208,6 +209,7 @@ class _Sweep:
             pool.close()
         except KeyboardInterrupt:
             view.interrupted()
+            self._catch_up()
         finally:
             if stopped != "finished":
                 self._cancelled.set()
@@ -256,6 +258,7 @@ class _Sweep:
             return
         trial = self._trial(done)
         if self._file is not None:
+            self._written = trial
             self._file.append(trial)
         self.trials.append(trial)
         self._known[trial.key] = trial
@@ -263,6 +266,12 @@ class _Sweep:
             self.strategy.tell(token, trial)
         del self._running[trial.key]  # Ctrl-C before this line has the strategy drop what it was not told
         view.found(trial)
+
+    def _catch_up(self) -> None:
+        """Ctrl-C may have come between a trial's line and its place in the result, which has what the file has."""
+        trial, file = self._written, self._file
+        if trial is not None and file is not None and trial not in self.trials[-1:] and file.ends_with(trial):
+            self.trials.append(trial)
 
     def _again(self, done: Done) -> Task | None:
         """The task of a worker that died, to be tried again."""
