@@ -278,6 +278,35 @@ def test_an_executor_that_fails_by_itself_ends_the_sweep_with_its_error(tmp_path
     assert not own_threads()
 
 
+class KilledWorker(Exception):
+    """As that of Dask's."""
+
+    def __init__(self, allowed_failures: int) -> None:
+        super().__init__(allowed_failures)
+        self.allowed_failures = allowed_failures
+
+
+class Kills(Executor):
+    """A cluster whose workers all die of their trials."""
+
+    def __init__(self, allowed_failures: int) -> None:
+        self.allowed_failures, self.deaths = allowed_failures, 0
+
+    def submit(self, function: Any, /, *given: Any, **named: Any) -> Future[Any]:
+        self.deaths += self.allowed_failures + 1
+        found: Future[Any] = Future()
+        found.set_exception(KilledWorker(self.allowed_failures))
+        return found
+
+
+@pytest.mark.parametrize(("allowed_failures", "deaths"), [(0, 3), (2, 3), (3, 4), (7, 8)])
+def test_deaths_that_dask_counts_are_attempts_of_the_trial(allowed_failures: int, deaths: int) -> None:
+    executor = Kills(allowed_failures)
+    (trial,) = fnn.sweep(value_of, fnn.Space(value=[1.0]), executor=executor, progress=False).trials
+    assert (trial.status, trial.attempts, executor.deaths) == ("failed", deaths, deaths)
+    assert (trial.error or "").endswith(f", at attempt {deaths}")
+
+
 def test_an_error_of_a_pruner_ends_the_sweep_wherever_trials_run(executor: Any) -> None:
     optuna = pytest.importorskip("optuna")
 
@@ -315,7 +344,9 @@ def test_a_sweep_on_dask_survives_its_workers(tmp_path: Path) -> None:
     for trial in result.trials:
         if trial.config["lr"] == 0.3:
             assert trial.status == "failed"
+            assert trial.attempts == 3
             assert "its workers died" in (trial.error or "")
+            assert "at attempt 3" in (trial.error or "")
         else:
             assert trial.status == "finished", trial.error
 

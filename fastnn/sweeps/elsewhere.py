@@ -112,7 +112,8 @@ class OnExecutor:
             raise
         except Exception as error:
             if type(error).__name__ == "KilledWorker":  # Dask has tried again by itself
-                raise WorkerDied(f"its workers died ({error})", for_good=True) from None
+                times = getattr(error, "allowed_failures", 2) + 1
+                raise WorkerDied(f"its workers died ({error})", times) from None
             raise RuntimeError(
                 f"sweep(executor={self._name}): the executor failed, not a trial ({type(error).__name__}: {error}); "
                 "the trials that are done are kept"

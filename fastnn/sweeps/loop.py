@@ -252,10 +252,14 @@ class _Sweep:
 
     def _heard(self, done: Done, pool: Pool, view: View) -> None:
         """A worker has done with a task."""
-        again = self._again(done)
-        if again is not None:
-            pool.submit(again)
-            return
+        if isinstance(done.error, WorkerDied):
+            task = done.task._replace(attempts=done.task.attempts + done.error.times - 1)
+            if task.attempts < ATTEMPTS:
+                pool.submit(task._replace(attempts=task.attempts + 1))
+                return
+            done = done._replace(task=task)
+        elif done.error is not None:
+            raise done.error
         trial = self._trial(done)
         if self._file is not None:
             self._written = trial
@@ -272,15 +276,6 @@ class _Sweep:
         trial, file = self._written, self._file
         if trial is not None and file is not None and trial not in self.trials[-1:] and file.ends_with(trial):
             self.trials.append(trial)
-
-    def _again(self, done: Done) -> Task | None:
-        """The task of a worker that died, to be tried again."""
-        if done.error is None:
-            return None
-        if not isinstance(done.error, WorkerDied):
-            raise done.error
-        again = done.task.attempts < ATTEMPTS and not done.error.for_good
-        return done.task._replace(attempts=done.task.attempts + 1) if again else None
 
     def _trial(self, done: Done) -> Trial:
         task = done.task

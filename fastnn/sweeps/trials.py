@@ -32,7 +32,7 @@ class Trial:
     curve       the objective after each epoch, or as reported
     seconds     from its start to its end, in its worker
     error       the traceback of a failed trial, or why it counts as one
-    attempts    how many times it was begun
+    attempts    how many times it was begun, as far as is known: what Dask began again and finished counts as one
     version     of fastnn, and what is known of the code that trained
     """
 

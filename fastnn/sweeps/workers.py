@@ -33,12 +33,12 @@ class Task(NamedTuple):
 class WorkerDied(Exception):
     """The worker went away in the middle of a trial: killed, out of memory.
 
-    for_good   whether it has been tried again as often as it should be
+    times   how often: what runs trials may have tried again by itself
     """
 
-    def __init__(self, reason: str, for_good: bool = False) -> None:
+    def __init__(self, reason: str, times: int = 1) -> None:
         super().__init__(reason)
-        self.for_good = for_good
+        self.times = times
 
 
 class Runner(Protocol):
