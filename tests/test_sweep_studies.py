@@ -201,3 +201,50 @@ def test_a_sweep_that_is_pruned_has_a_best_configuration_whatever_its_seeds_do()
     result = fnn.sweep(noisy, space, search="random", trials=100, prune="asha", workers=2, progress=False)
     assert len(result.best.values) == 5
     assert {group.status for group in result.groups} == {"finished", "pruned"}
+
+
+# Samplers of finite spaces, and studies that do not fit.
+
+
+def squared(config: dict[str, Any], budget: int | None, report: Any) -> float:
+    del budget, report
+    return float((config["value"] - 2) ** 2)
+
+
+@pytest.mark.filterwarnings("ignore:BruteForceSampler is experimental")
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("seeds", [(), (0, 1)], ids=["once", "repeats"])
+@pytest.mark.parametrize("kind", ["grid", "brute force"])
+def test_a_sampler_that_has_proposed_all_ends_the_sweep(kind: str, seeds: tuple[int, ...], workers: int) -> None:
+    values = [1.0, 2.0, 3.0]
+    sampler = optuna.samplers.GridSampler({"value": values})
+    sampler = sampler if kind == "grid" else optuna.samplers.BruteForceSampler()
+    space = fnn.Space(value=values, **({"seed": seeds} if seeds else {}))
+    result = fnn.sweep(squared, space, search=sampler, trials=50, workers=workers, progress=False)
+    assert result.counts == {"finished": 3 * max(1, len(seeds))}
+    assert result.best.config == {"value": 2.0}
+
+
+def test_studies_that_do_not_fit_the_sweep_are_refused_before_anything_runs() -> None:
+    def never(config: Any, budget: Any, report: Any) -> float:
+        raise AssertionError
+
+    def refused(match: str, study: Any) -> None:
+        with pytest.raises(ValueError, match=match):
+            fnn.sweep(never, fnn.Space(value=[1.0, 2.0]), search=study, trials=3, progress=False)
+        assert [trial.state.name for trial in study.get_trials() if trial.state.name != "COMPLETE"] == []
+
+    refused("has 2 objectives, expected one", optuna.create_study(directions=["minimize", "minimize"]))
+    refused("the study is to maximize, the sweep to minimize", optuna.create_study(direction="maximize"))
+    other = optuna.create_study()
+    other.optimize(lambda trial: trial.suggest_float("value", 0, 1), n_trials=1)
+    refused("in the study value is FloatDistribution.*, in the space CategoricalDistribution", other)
+
+
+def test_a_seed_may_be_larger_than_numpys() -> None:
+    space = fnn.Space(value=fnn.uniform(0, 1))
+    found = [
+        fnn.sweep(squared, space, search="tpe", trials=3, seed=2**40 + k, workers=1, progress=False) for k in (0, 0, 1)
+    ]
+    first, again, other = ([trial.value for trial in result.trials] for result in found)
+    assert first == again != other

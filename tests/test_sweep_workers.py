@@ -657,6 +657,27 @@ def test_only_callers_with_the_key_are_heard_and_others_do_no_harm() -> None:
     silent.close()
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no processes are forked")
+def test_the_port_of_a_sweep_that_is_over_is_closed_though_processes_were_forked_from_it() -> None:
+    """Else a training in a forked worker asks, nobody answers, and it goes on for a sweep that was stopped."""
+    until, end = os.pipe()
+    with Reports(HERE, watched=True) as reports, reports.of(lambda step, value: None) as address:
+        child = os.fork()
+        if child == 0:
+            os.close(end)
+            os.read(until, 1)
+            os._exit(0)
+    try:
+        begin = time.monotonic()
+        with decide_by(address) as decide:
+            assert decide(1, 0.5) == CANCELLED
+        assert time.monotonic() - begin < 5
+    finally:
+        os.close(until)
+        os.close(end)
+        os.waitpid(child, 0)
+
+
 def test_trainings_that_need_not_report_ask_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fastnn.sweeps.reports._APART", 0.05)
     heard = []

@@ -293,6 +293,29 @@ def test_a_torn_last_line_is_cut_off(tmp_path: Path) -> None:
     assert len(fnn.sweep(value_of, VALUES, results=path, resume=True, progress=False).trials) == 3
 
 
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize("left", ["", '{"fastnn s', '{"fastnn sweep": 1, "space": {"other": ["Choice", [1]]}', "whole"])
+def test_a_file_without_a_trial_is_begun_anew(left: str, resume: bool, tmp_path: Path) -> None:
+    """Such as that of a sweep that could not start its workers."""
+    path = tmp_path / "sweep.jsonl"
+    fnn.sweep(value_of, VALUES, results=path, progress=False)
+    header = path.read_text().splitlines()[0]
+    path.write_text(f"{header}\n" if left == "whole" else left)
+    assert len(fnn.sweep(value_of, VALUES, results=path, resume=resume, progress=False).trials) == 3
+    assert path.read_text().splitlines()[0] == header
+    assert len(results.read(path)[1]) == 3
+
+
+@pytest.mark.parametrize("text", ["notes", "notes\n", '{"precious": 1}', '{"fastnn swept": 1}', "\n\n"])
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_file_of_something_else_is_left_as_it_is(resume: bool, text: str, tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text(text)
+    with pytest.raises(ResultsError, match="is no results file of a sweep" if resume else "exists; resume=True"):
+        fnn.sweep(value_of, VALUES, results=path, resume=resume, progress=False)
+    assert path.read_text() == text
+
+
 def test_files_that_are_not_of_this_sweep_are_refused_before_anything_runs(tmp_path: Path) -> None:
     path = tmp_path / "sweep.jsonl"
     fnn.sweep(value_of, VALUES, results=path, progress=False)
@@ -319,6 +342,10 @@ def test_files_that_are_not_of_this_sweep_are_refused_before_anything_runs(tmp_p
     refused("is no results file of a sweep")
     with pytest.raises(ResultsError, match=r"results='.*nowhere.*': No such file"):
         fnn.sweep(never, VALUES, results=tmp_path / "nowhere" / "x", progress=False)
+    with pytest.raises(ResultsError, match="is no file that could be read again"):
+        fnn.sweep(never, VALUES, results="/dev/null", progress=False)
+    with pytest.raises(TypeError, match=r"sweep\(results=5\): expected the path of a file"):
+        fnn.sweep(never, VALUES, results=5, progress=False)
     with pytest.raises(ValueError, match="give the results file to go on with"):
         fnn.sweep(never, VALUES, resume=True, progress=False)
 

@@ -97,7 +97,7 @@ def _check_outputs(asked: SweepFile, dry: bool) -> None:
     if path.is_dir() or not path.absolute().parent.is_dir():
         fault = "is a folder" if path.is_dir() else f"there is no folder {str(path.parent)!r}"
         raise CommandError(f"--results {asked.results}: {fault}")
-    if not (asked.resume or dry) and path.exists() and path.stat().st_size:
+    if not (asked.resume or dry) and sweeps.results.is_begun(path):
         raise CommandError(f"{asked.results} exists: --resume goes on with it, --results names another file")
     if asked.plot is not None:
         _check_plot(asked.plot)

@@ -70,7 +70,8 @@ def sweep(
     trials           how many trainings at most, repeats included; None: all of the grid
     prune            "asha", asynchronous successive halving (Li et al. 2020), "median", or an Optuna pruner: trainings
                      that lag behind others at the same epoch are ended early, a configuration with all of its repeats
-                     or with none: its first seed decides; None: none is
+                     or with none: its first seed decides; None: none is, but by the pruner of a study that is given
+                     (Optuna gives a study a MedianPruner unless it is told otherwise)
     metric           the objective: a column of the history, at its last epoch (with EarlyStopping: at the one whose
                      weights were kept), or what `train` returns; None: "val_loss", or "loss" without validation data
     mode             "min", "max", or "auto": by the metric

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
+import os
 import secrets
 import socket
 import threading
@@ -55,6 +56,7 @@ class Reports:
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         self._listener = socket.create_server((self._host, 0), family=family, backlog=128)
         self._port = int(self._listener.getsockname()[1])
+        _LISTENING.add(self._listener)
         self._thread = threading.Thread(target=self._accept, name="fastnn sweep reports", daemon=True)
         self._thread.start()
         return self
@@ -69,6 +71,7 @@ class Reports:
         with contextlib.suppress(OSError):  # `accept` is woken by a caller
             socket.create_connection((self._host, self._port), 1.0).close()
         self._thread.join(1.0)
+        _LISTENING.discard(self._listener)
         self._listener.close()
 
     @contextmanager
@@ -112,6 +115,20 @@ class Reports:
             with self._lock:
                 self._sockets.discard(connected)
             connected.close()
+
+
+_LISTENING: set[socket.socket] = set()
+
+
+def _leave_to_parent() -> None:
+    """A process that was forked has the port too, which would seem to be open when its sweep is over: a training that
+    asks there would wait for an answer that nobody gives."""
+    for listener in list(_LISTENING):
+        listener.close()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 def _connection(connected: socket.socket) -> Connection:

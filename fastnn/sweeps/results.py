@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from .trials import Trial
 
 FORMAT = 1
+_BEGINS = b'{"fastnn sweep": '
 
 
 class ResultsError(ValueError):
@@ -24,12 +26,14 @@ class ResultsError(ValueError):
 class ResultsFile:
     """The file, open and locked.
 
-    header   what the sweep is, JSON values; that of a file that exists must be the same
-    resume   go on with a file that exists; False refuses one
+    header   what the sweep is, JSON values; that of a file with trials must be the same
+    resume   go on with a file that has trials; False refuses one
     trials   those that it had, in its order
     """
 
     def __init__(self, path: str | PathLike[str], header: dict[str, Any], resume: bool) -> None:
+        if not isinstance(path, (str, PathLike)):
+            raise TypeError(f"sweep(results={path!r}): expected the path of a file")
         self.path = Path(path)
         header = {"fastnn sweep": FORMAT, **header}
         try:
@@ -38,20 +42,27 @@ class ResultsFile:
             raise ResultsError(f"results={str(path)!r}: {error.strerror or error}") from None
         _OPEN.add(self)
         try:
+            if not stat.S_ISREG(os.fstat(self._file).st_mode):
+                raise ResultsError(f"results={str(path)!r}: is no file that could be read again")
             _lock(self._file, self.path)
-            text, whole = _whole_lines(self._file)
-            if text and not resume:
-                raise ResultsError(f"results={str(path)!r}: exists; resume=True goes on with it")
-            found = _parsed(text[:whole], self.path)
-            if found is not None:
-                _compare(found[0], header, self.path)
-            self.trials = [] if found is None else found[1]
-            os.ftruncate(self._file, 0 if found is None else whole)
-            if found is None:
+            self.trials, whole = self._existing(header, resume)
+            os.ftruncate(self._file, whole)
+            if not whole:
                 self._write(json.dumps(header))
         except BaseException:
             self.close()
             raise
+
+    def _existing(self, header: dict[str, Any], resume: bool) -> tuple[list[Trial], int]:
+        """The trials that the file has, and how much of it is to stay."""
+        text, whole = _whole_lines(self._file)
+        if _has_no_trial(text):
+            return [], 0
+        if not resume:
+            raise ResultsError(f"results={str(self.path)!r}: exists; resume=True goes on with it")
+        found, trials = _parsed(text[:whole], self.path)
+        _compare(found, header, self.path)
+        return trials, whole
 
     def append(self, trial: Trial) -> None:
         """A trial's line, on disk when this returns."""
@@ -98,10 +109,20 @@ def read(path: str | PathLike[str]) -> tuple[dict[str, Any], list[Trial]]:
         text = Path(path).read_bytes()
     except OSError as error:
         raise ResultsError(f"{path}: {error.strerror or error}") from None
-    found = _parsed(text[: text.rfind(b"\n") + 1], Path(path))
-    if found is None:
+    whole = text[: text.rfind(b"\n") + 1]
+    if not whole and _has_no_trial(text):
         raise ResultsError(f"{path}: is empty")
-    return found
+    return _parsed(whole, Path(path))
+
+
+def is_begun(path: str | PathLike[str]) -> bool:
+    """Whether there is a file that a sweep would have to go on with: one with trials, or of something else."""
+    try:
+        return not _has_no_trial(Path(path).read_bytes())
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise ResultsError(f"{path}: {error.strerror or error}") from None
 
 
 def _whole_lines(file: int) -> tuple[bytes, int]:
@@ -114,17 +135,26 @@ def _whole_lines(file: int) -> tuple[bytes, int]:
     return text, text.rfind(b"\n") + 1
 
 
-def _parsed(text: bytes, path: Path) -> tuple[dict[str, Any], list[Trial]] | None:
+def _has_no_trial(text: bytes) -> bool:
+    """Whether it is empty, or a first line and no more, perhaps a part of it: of a sweep none of whose trials ended."""
+    return _BEGINS.startswith(text) or (text.startswith(_BEGINS) and b"\n" not in text[:-1])
+
+
+def _no_results_file(path: Path) -> ResultsError:
+    return ResultsError(f"{path}: is no results file of a sweep")
+
+
+def _parsed(text: bytes, path: Path) -> tuple[dict[str, Any], list[Trial]]:
     lines = text.decode(errors="replace").splitlines()
-    if not lines:
-        return None
     try:
         header = json.loads(lines[0])
         known = header["fastnn sweep"]
-    except (ValueError, TypeError, KeyError):
-        raise ResultsError(f"{path}: is no results file of a sweep") from None
+    except (ValueError, TypeError, LookupError):
+        raise _no_results_file(path) from None
     if known != FORMAT:
         raise ResultsError(f"{path}: was written by another version of fastnn (format {known}, expected {FORMAT})")
+    if not (isinstance(header.get("space"), dict) and {"metric", "mode"} <= header.keys()):
+        raise ResultsError(f"{path}: its first line does not say of which sweep it is")
     trials = []
     for number, line in enumerate(lines[1:], start=2):
         try:

@@ -10,6 +10,9 @@ would need luck with all of its seeds to have a mean, and the means of what is l
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,11 +40,13 @@ class _AtWork:
 
     configuration   of which one: a hash, the seed left out
     leads           whether it is the first of the repeats
+    proposed        by the study's sampler; repeats are given to it
     steps           that it has reported: one that is tried again has them again
     """
 
     configuration: str
     leads: bool
+    proposed: bool
     steps: set[int] = field(default_factory=set)
 
 
@@ -64,16 +69,19 @@ class Studied:
         self.total = trials
         self.prunes = not isinstance(self._study.pruner, optuna.pruners.NopPruner)
         self._distributions = {name: _distribution(dimension) for name, dimension in space.varied.items()}
+        if isinstance(search, optuna.Study):
+            _check_space(search, self._distributions)
         self._asked, self._owner = 0, ""
         self._left: list[tuple[Config, dict[str, Any]]] = []  # repeats of configurations that were begun
         self._met: list[Any] = []  # what others put into the study at that moment
         self._restored: set[str] = set()  # keys of trials that the study has from an earlier run
         self._at_work: dict[Any, _AtWork] = {}
         self._out: set[str] = set()  # configurations whose first repeat was pruned or diverged
+        self._over = False  # whether the sampler has nothing left to propose
 
     def ask(self) -> tuple[Config, Any] | None:
         """As `Strategy.ask`."""
-        if self.total is not None and self._asked >= self.total:
+        if (self.total is not None and self._asked >= self.total) or (self._over and not self._left):
             return None
         if self._listed is not None:
             return self._ask_listed(self._listed)
@@ -85,7 +93,7 @@ class Studied:
         shared = dict(token.params)
         first, *others = self._space.repeats
         self._left += [(shared, repeat) for repeat in others]
-        self._mark(token, {**shared, **first})
+        self._mark(token, {**shared, **first}, proposed=True)
         return {**shared, **first}, token
 
     def _ask_listed(self, listed: Listed) -> tuple[Config, Any] | None:
@@ -109,9 +117,15 @@ class Studied:
     def tell(self, token: Any, trial: Trial) -> None:
         """As `Strategy.tell`."""
         state = _state(trial)
-        self._at_work.pop(token, None)
         self._note(trial)
-        self._study.tell(token, trial.value if state == _States.COMPLETE else None, state)
+        with contextlib.nullcontext() if self._at_work.pop(token).proposed else self._giving(trial.shared):
+            try:
+                self._study.tell(token, trial.value if state == _States.COMPLETE else None, state)
+            except RuntimeError as error:
+                # A sampler of a finite space ends `optimize` so when all is done; the trial has been told.
+                if "Study.stop" not in str(error):
+                    raise
+                self._over = True
 
     def drop(self, token: Any) -> None:
         """As `Strategy.drop`. The study may have been told of it just before."""
@@ -172,18 +186,24 @@ class Studied:
 
     def _begin(self, shared: Config, config: Config) -> Any:
         """A trial of the study with these parameters."""
-        sampler, self._study.sampler = self._study.sampler, _Given(shared)
-        try:
+        with self._giving(shared):
             while (token := self._study.ask(self._distributions)).params != shared:
                 self._met.append(token)
-        finally:
-            self._study.sampler = sampler
         self._mark(token, config)
         return token
 
-    def _mark(self, token: Any, config: Config) -> None:
+    @contextmanager
+    def _giving(self, shared: Config) -> Iterator[None]:
+        """The study has no sampler but these parameters: its own is not asked for a repeat, nor told of it."""
+        sampler, self._study.sampler = self._study.sampler, _Given(shared)
+        try:
+            yield
+        finally:
+            self._study.sampler = sampler
+
+    def _mark(self, token: Any, config: Config, proposed: bool = False) -> None:
         shared = {name: value for name, value in config.items() if name != SEED}
-        self._at_work[token] = _AtWork(key_of(shared, self._budget), self._leads(config))
+        self._at_work[token] = _AtWork(key_of(shared, self._budget), self._leads(config), proposed)
         if self._owner:
             token.set_user_attr(_OWNER, self._owner)
         token.set_user_attr(_KEY, key_of(config, self._budget))
@@ -217,6 +237,8 @@ def _study(search: Any, seed: int, prune: Any, direction: str) -> Any:
     checks.not_a_class("sweep(prune)", prune, optuna.pruners.BasePruner)
     pruner = _pruner(prune)
     if isinstance(search, optuna.Study):
+        if len(search.directions) > 1:
+            raise ValueError(f"sweep(search=study): the study has {len(search.directions)} objectives, expected one")
         given = search.direction.name.lower()
         if given != direction:
             raise ValueError(f"sweep(search=study): the study is to {given}, the sweep to {direction} its objective")
@@ -227,9 +249,9 @@ def _study(search: Any, seed: int, prune: Any, direction: str) -> Any:
         sampler = search
     elif search == "tpe":
         # Trials at work count as bad ones, so that several workers are not sent to the same place.
-        sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+        sampler = optuna.samplers.TPESampler(seed=seed % 2**32, constant_liar=True)
     elif isinstance(search, str) and search in SEARCHES:
-        sampler = optuna.samplers.RandomSampler(seed=seed)  # draws nothing: all parameters are given
+        sampler = optuna.samplers.RandomSampler(seed=seed % 2**32)  # draws nothing: all parameters are given
     elif isinstance(search, str):
         raise checks.unknown_name("search", search, SEARCHES)
     else:
@@ -244,6 +266,19 @@ def _study(search: Any, seed: int, prune: Any, direction: str) -> Any:
         )  # fmt: skip
     finally:
         optuna.logging.set_verbosity(level)
+
+
+def _check_space(study: Any, distributions: dict[str, Any]) -> None:
+    """Refuses a study whose trials have a parameter of the space as another kind."""
+    for frozen in study.get_trials(deepcopy=False):
+        for name, own in distributions.items():
+            theirs = frozen.distributions.get(name, own)
+            try:
+                optuna.distributions.check_distribution_compatibility(theirs, own)
+            except ValueError:
+                raise ValueError(
+                    f"sweep(search=study): in the study {name} is {theirs}, in the space {own}; take another study"
+                ) from None
 
 
 def _pruner(prune: Any) -> Any:
