@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from .checks import unknown_name
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -55,6 +57,14 @@ def figure_type() -> Any:
             raise
         raise ModuleNotFoundError("plots take matplotlib: pip install 'fastnn[plots]'", name="matplotlib") from None
     return Figure
+
+
+def plain_text() -> "AbstractContextManager[None]":
+    """Text that is drawn within is what it says: two dollar signs make no formula."""
+    figure_type()
+    from matplotlib import rc_context
+
+    return rc_context({"text.parse_math": False})
 
 
 def card(

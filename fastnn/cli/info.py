@@ -17,6 +17,11 @@ _OPTIONAL = {
     "pandas": "tables",
     "scikit-learn": "bundled data sets",
     "matplotlib": "plots",
+    "scipy": "Sobol searches, L-BFGS, confidence intervals",
+    "optuna": "sweeps that learn or prune",
+    "rich": "live tables of sweeps",
+    "threadpoolctl": "one thread for each worker of a sweep",
+    "distributed": "sweeps on Dask clusters",
 }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from fastnn import cards
 
-from .scales import Scale, Sheet, beside, set_ticks, tilt
+from .scales import Scale, Sheet, beside, set_ticks, shortened, tilt
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -83,7 +83,7 @@ def heatmap(figure: Figure, sheet: Sheet, x: Scale, y: Scale, colours: Mapping[s
     shades, norm = _shades(sheet, colours)
     axes.pcolormesh(across, up, np.ma.masked_invalid(mean), cmap=shades, norm=norm, edgecolors=colours["card"],
                     linewidth=1.0)  # fmt: skip
-    cards.dress(axes, x.name, y.name, colours)
+    cards.dress(axes, x.label, y.label, colours)
     axes.grid(False)
     _lay_out(axes, x, y, across, up)
     _write_cells(axes, sheet, mean, bad, (_middles(x, across), _middles(y, up)), colours)
@@ -211,7 +211,7 @@ def _stands(axes: Axes, scales: list[Scale], ends: Any, lost: Any, colours: Mapp
     axes.set_facecolor(colours["card"])
     for spine in axes.spines.values():
         spine.set_visible(False)
-    names = [*(scale.name for scale in scales[:-1]), cards.label_of(scales[-1].name)]
+    names = [*(scale.label for scale in scales[:-1]), shortened(cards.label_of(scales[-1].name), 24)]
     axes.set_xticks(range(len(scales)), names)
     axes.tick_params(length=0, colors=colours["text"], labelsize=10, pad=8)
     axes.set_yticks([])

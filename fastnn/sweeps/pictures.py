@@ -12,7 +12,7 @@ import numpy as np
 from fastnn import cards, checks
 
 from . import maps
-from .scales import Scale, Sheet, beside, objective, set_ticks, text_of, tilt
+from .scales import Scale, Sheet, beside, objective, set_ticks, shortened, text_of, tilt
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,15 +41,16 @@ def draw(
         pair = maps.pair_of(sheet, x, y)
     if kind == "curves" and not _has_curves(sheet):
         raise ValueError("plot(kind='curves'): no trial reported its objective after its epochs")
-    figure = cards.card(_size(kind, sheet), colours, cards.pyplots() if file is None else None)
-    if kind == "heatmap":
-        maps.heatmap(figure, sheet, *pair, colours)
-    elif kind == "parallel":
-        maps.parallel(figure, sheet, colours)
-    else:
-        _panels(figure, sheet, kind, colours)
-    if file is not None:
-        cards.write(figure, file, colours)
+    with cards.plain_text():  # names and values are the user's
+        figure = cards.card(_size(kind, sheet), colours, cards.pyplots() if file is None else None)
+        if kind == "heatmap":
+            maps.heatmap(figure, sheet, *pair, colours)
+        elif kind == "parallel":
+            maps.parallel(figure, sheet, colours)
+        else:
+            _panels(figure, sheet, kind, colours)
+        if file is not None:
+            cards.write(figure, file, colours)
     return figure
 
 
@@ -131,7 +132,7 @@ def _parameter(
 ) -> None:
     """The objective over the values of a hyper-parameter."""
     places = sheet.places(scale)
-    _dress(axes, sheet, scale.name, labelled, colours)
+    _dress(axes, sheet, scale.label, labelled, colours)
     if scale.log:
         axes.set_xscale("log")
     axes.set_xlim(*scale.limits(0.05))
@@ -172,7 +173,8 @@ def _points(axes: Axes, sheet: Sheet, places: Any, colours: Mapping[str, str], s
             **style,
         )
     if repeated and seen.any():
-        mean = np.array([group.mean for group in sheet.groups])
+        # A mean of some of the repeats is no mean to compare: it may be better than the best.
+        mean = np.array([group.mean if group.status == "finished" else math.nan for group in sheet.groups])
         inside = (mean >= sheet.objective.low) & (mean <= sheet.objective.high)
         scatter("mean of repeats", places[inside], mean[inside], 1.2 * size, color=colours["train"], zorder=2.5)
     if sheet.best is not None:
@@ -202,7 +204,7 @@ def _edge(sheet: Sheet) -> list[tuple[str, str, str]]:
 
 def _dress(axes: Axes, sheet: Sheet, x: str, labelled: bool, colours: Mapping[str, str]) -> None:
     """Labels, and the axis of the objective with room for the marks at its worse edge."""
-    cards.dress(axes, x, cards.label_of(sheet.objective.name) if labelled else "", colours)
+    cards.dress(axes, x, shortened(cards.label_of(sheet.objective.name), 32) if labelled else "", colours)
     room = _ROW * len(_edge(sheet))
     below, above = (room, 0.0) if sheet.result.larger_is_better else (0.0, room)
     scale_axis(axes, sheet.objective, below, above)
@@ -231,7 +233,8 @@ def _curves(axes: Axes, sheet: Sheet, colours: Mapping[str, str]) -> None:
     from matplotlib.collections import LineCollection
 
     result = sheet.result
-    best = [group for group in result.groups if group.values and any(t.curve for t in group.trials)][:_BEST]
+    seen = [g for g in result.groups if any(t.curve for t in g.trials if t.status == "finished")]
+    best = seen[:_BEST]
     theirs = {trial.number for group in best for trial in group.trials}
     others = [trial.curve for trial in result.trials if trial.curve and trial.number not in theirs]
     others = others[:: math.ceil(len(others) / _BEHIND) or 1]
@@ -256,8 +259,9 @@ def _curves(axes: Axes, sheet: Sheet, colours: Mapping[str, str]) -> None:
 
 
 def _curve(axes: Axes, sheet: Sheet, group: Group, hue: str, line: Any) -> None:
-    """A configuration: its repeats thin, their mean for as long as all go on."""
-    curves = [_finite(trial.curve) for trial in group.trials if trial.curve]
+    """A configuration: its repeats thin, their mean for as long as all go on that are in its objective."""
+    finished = [trial for trial in group.trials if trial.status == "finished"]
+    curves = [_finite(trial.curve) for trial in finished if trial.curve]
     common = min(map(len, curves))
     if len(curves) > 1:
         for curve in curves:

@@ -41,6 +41,11 @@ class Scale:
     values: tuple[Any, ...] | None = None
 
     @property
+    def label(self) -> str:
+        """The name, as much of it as there is room for."""
+        return shortened(self.name, 24)
+
+    @property
     def is_constant(self) -> bool:
         """Whether there is nothing to compare along it."""
         return self.low == self.high
@@ -170,7 +175,7 @@ def objective(values: Sequence[float], name: str, larger_is_better: bool) -> Sca
 
     What is far worse than most would press all others into a line: it lies beyond the axis.
     """
-    found = np.asarray(values, np.float64)
+    found = np.clip(np.asarray(values, np.float64), -1e300, 1e300)  # room for the air around them
     if not found.size:
         return Scale(name, 0.0, 1.0)
     log = spans_decades(float(found.min()), float(found.max()))
