@@ -17,7 +17,7 @@ import tracemalloc
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,11 @@ def executor(request: pytest.FixtureRequest) -> Any:
     if request.param == "dask":
         return request.getfixturevalue("client").get_executor()
     return request.param
+
+
+def one_process() -> ProcessPoolExecutor:
+    """An executor of its own for each of a sweep's workers."""
+    return ProcessPoolExecutor(1, mp_context=get_context("spawn"))
 
 
 def of(result: fnn.SweepResult) -> dict[str, tuple[Any, ...]]:
@@ -218,24 +223,32 @@ def test_two_sweeps_with_processes_at_a_time_have_their_own_answers() -> None:
 # Workers that die.
 
 
-def test_a_killed_process_costs_its_own_trial_which_is_tried_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("executor", ["processes", one_process])
+def test_a_killed_process_costs_its_own_trial_which_is_tried_again(tmp_path: Path, executor: Any) -> None:
+    before = set(active_children())
     folder = tmp_path / "runs"
     folder.mkdir()
     space = fnn.Space(value=[1.0, 2.0, 3.0], what=["slow", f"die once {tmp_path / 'mark'}"], runs=str(folder))
-    result = fnn.sweep(value_of, space, executor="processes", workers=3, progress=False)
+    result = fnn.sweep(value_of, space, executor=executor, workers=3, progress=False)
     assert result.counts == {"finished": 6}
     assert sorted(trial.attempts for trial in result.trials) == [1, 1, 1, 1, 1, 2]
     assert sum(runs(folder).values()) == 7
+    assert comes(lambda: set(active_children()) <= before)
 
 
-def test_what_kills_its_worker_three_times_failed_and_the_others_ran_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("executor", ["processes", one_process])
+def test_what_kills_its_worker_three_times_failed_and_the_others_ran_once(tmp_path: Path, executor: Any) -> None:
     space = fnn.Space(value=[1.0, 2.0], what=["slow", "die", "os._exit"], runs=str(tmp_path))
-    result = fnn.sweep(value_of, space, executor="processes", workers=3, progress=False)
+    result = fnn.sweep(value_of, space, executor=executor, workers=3, progress=False)
     assert result.counts == {"finished": 2, "failed": 4}
     for trial in result.trials:
-        how = {"die": "was killed by SIGKILL", "os._exit": "ended with exit code 7"}.get(trial.config["what"])
-        assert trial.attempts == (3 if how else 1)
-        assert trial.error == (how and f"its worker process {how}, at attempt 3")
+        how = {"die": "process was killed by SIGKILL", "os._exit": "process ended with exit code 7"}
+        if executor is one_process:  # which does not say how
+            how = dict.fromkeys(how, "died (A process in the process pool was terminated abruptly while the future was "
+                                "running or pending.)")  # fmt: skip
+        what = trial.config["what"]
+        assert trial.attempts == (3 if what in how else 1)
+        assert trial.error == (f"its worker {how[what]}, at attempt 3" if what in how else None)
     assert Counter(path.name.split()[1] for path in tmp_path.iterdir()) == {"slow": 2, "die": 6, "os._exit": 6}
 
 
@@ -243,11 +256,38 @@ def test_a_pool_that_breaks_ends_the_sweep_and_keeps_what_is_done(tmp_path: Path
     path = tmp_path / "sweep.jsonl"
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
         space = fnn.Space(value=[1.0, 2.0], what=[None, "die"])
-        with pytest.raises(RuntimeError, match="a worker died and took the executor with it"):
+        with pytest.raises(RuntimeError, match=r"took the executor with it .* a function that makes executors"):
             fnn.sweep(value_of, space, executor=executor, results=path, progress=False)
     assert len(results.read(path)[1]) == 1
     rest = fnn.sweep(value_of, space, executor="processes", results=path, resume=True, progress=False)
     assert rest.counts == {"finished": 2, "failed": 2}
+
+
+def cannot_begin() -> None:
+    raise LookupError("no licence")
+
+
+def test_functions_that_make_no_executor_of_one_worker_are_refused_before_anything_runs(tmp_path: Path) -> None:
+    def refused(error: type[Exception], match: str, executor: Any) -> None:
+        with pytest.raises(error, match=match):
+            fnn.sweep(value_of, space, executor=executor, workers=2, progress=False)
+        assert not any(tmp_path.iterdir())
+        assert comes(lambda: not own_threads())
+
+    space = fnn.Space(value=[1.0, 2.0], what=None, runs=str(tmp_path))
+    refused(TypeError, "it made 3, expected a concurrent.futures.Executor", lambda: 3)
+    refused(ValueError, r"a ThreadPoolExecutor of 2 workers, expected one, such as", lambda: ThreadPoolExecutor(2))
+    refused(
+        RuntimeError, "the worker of a ProcessPoolExecutor could not begin",
+        lambda: ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=cannot_begin),
+    )  # fmt: skip
+
+
+def test_a_thread_of_an_executor_of_its_own_trains_as_well() -> None:
+    result = fnn.sweep(
+        lambda config, budget, report: config["value"], FOUR, executor=lambda: ThreadPoolExecutor(1), progress=False
+    )
+    assert result.counts == {"finished": 4}
 
 
 class Breaks(Executor):

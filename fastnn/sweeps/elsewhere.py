@@ -8,6 +8,7 @@ numbers.
 from __future__ import annotations
 
 import contextlib
+import os
 import pickle
 import queue
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ from .processes import InProcess
 from .reports import HERE, Address, Reports, decide_by
 from .shared import mapped, opened
 from .threads import one_thread_each
-from .workers import Runner, Task, WorkerDied
+from .workers import Runner, Task, WorkerDied, cores
 
 
 @contextmanager
@@ -40,9 +41,16 @@ def runners(executor: Any, job: Job, count: int | None, watched: bool) -> Iterat
             sent, host, most = _sent(executor, job, stack)
             reports = stack.enter_context(Reports(host, watched))
             found = [OnExecutor(executor, sent, reports) for _ in range(count or most)]
+        elif callable(executor):
+            first = _made_by(executor)
+            stack.callback(first.shutdown, wait=False)
+            sent, host, _ = _sent(first, job, stack)
+            reports = stack.enter_context(Reports(host, watched))
+            found = [OnOwnExecutor(executor, sent, reports) for _ in range(count or cores())]
         else:
             raise TypeError(
-                f"sweep(executor={executor!r}): expected 'threads', 'processes' or a concurrent.futures.Executor"
+                f"sweep(executor={executor!r}): expected 'threads', 'processes' or a concurrent.futures.Executor, or a "
+                "function that makes one"
             )
         for runner in found:
             stack.callback(runner.close)
@@ -64,6 +72,24 @@ def _sent(executor: Executor, job: Job, stack: contextlib.ExitStack) -> tuple[An
     if type(executor) is ThreadPoolExecutor:
         return job, HERE, most
     return _packed(stack.enter_context(mapped(job)), pickle.dumps), HERE, most
+
+
+def _made_by(make: Callable[[], Any]) -> Executor:
+    """A worker's own executor."""
+    executor = make()
+    if not isinstance(executor, Executor):
+        raise TypeError(f"sweep(executor={make!r}): it made {executor!r}, expected a concurrent.futures.Executor")
+    if _is_dask(executor):
+        raise TypeError("sweep(executor=function): give Dask's executor itself, whose cluster starts workers again")
+    count = getattr(executor, "_max_workers", 1)
+    if count != 1:
+        executor.shutdown(wait=False)
+        raise ValueError(
+            f"sweep(executor=function): it made a {type(executor).__name__} of {count} workers, expected one, such as "
+            "ProcessPoolExecutor(1): each of the sweep's workers has an executor of its own, so that one that breaks "
+            "takes no other trial with it; workers=... says how many there are"
+        )
+    return executor
 
 
 def _is_dask(executor: Executor) -> bool:
@@ -102,10 +128,7 @@ class OnExecutor:
             with self._reports.of(decide) as address:
                 outcome = self._result(task, address)
         except BrokenExecutor as error:
-            raise RuntimeError(
-                f"sweep(executor={self._name}): a worker died and took the executor with it ({error}); the trials that "
-                "are done are kept. executor='processes' starts dead workers again"
-            ) from None
+            raise self._broke(error) from None
         except CancelledError:
             raise WorkerDied("its trial was cancelled by the executor") from None
         except WorkerDied:
@@ -133,16 +156,66 @@ class OnExecutor:
     def _name(self) -> str:
         return type(self._executor).__name__
 
+    def _broke(self, error: BrokenExecutor) -> Exception:
+        """What a broken executor means for the sweep."""
+        return RuntimeError(
+            f"sweep(executor={self._name}): a worker died and took the executor with it ({error}); the trials that "
+            "are done are kept. executor='processes' starts dead workers again, and a function that makes executors, "
+            "executor=lambda: ProcessPoolExecutor(1), is called again"
+        )
+
     def _result(self, task: Task, address: Address) -> Outcome:
-        future = self._executor.submit(run_there, self._sent, task.config, task.budget, address, **self._given)
-        self._future = future
+        return Outcome(*self._waited(run_there, self._sent, task.config, task.budget, address, **self._given))
+
+    def _waited(self, function: Callable[..., Any], *given: Any, **named: Any) -> Any:
+        """What a function returns there."""
+        self._future = future = self._executor.submit(function, *given, **named)
         future.add_done_callback(self._ended.put)
         # Not future.result(): nothing wakes that before the trial is done.
         while (ended := self._ended.get()) is not future:
             if ended is None or self._closed:
                 future.cancel()
                 raise WorkerDied("the sweep is over")
-        return Outcome(*future.result())
+        return future.result()
+
+
+class OnOwnExecutor(OnExecutor):
+    """Hands trials to an executor that nobody else has, made when the first one comes and again after it broke: what
+    breaks it is the one trial that it has.
+
+    make   returns an executor of one worker
+    """
+
+    def __init__(self, make: Callable[[], Any], sent: Any, reports: Reports) -> None:
+        super().__init__(_Nowhere(), sent, reports)
+        self._make, self._began = make, False
+
+    def close(self) -> None:
+        """As `OnExecutor.close`; the executor ends when its trial has."""
+        super().close()
+        self._executor.shutdown(wait=False)
+
+    def _result(self, task: Task, address: Address) -> Outcome:
+        if isinstance(self._executor, _Nowhere):
+            self._executor = _made_by(self._make)
+            if self._closed:  # just before, so that nobody has ended the new one
+                self._executor.shutdown(wait=False)
+        if not self._began:
+            self._waited(os.getpid)  # where no worker can begin, no trial is to blame
+            self._began = True
+        return super()._result(task, address)
+
+    def _broke(self, error: BrokenExecutor) -> Exception:
+        name = self._name
+        self._executor.shutdown(wait=False)
+        self._executor = _Nowhere()
+        if self._began or self._closed:
+            return WorkerDied(f"its worker died ({error})")
+        return RuntimeError(f"sweep(executor=function): the worker of a {name} could not begin ({error})")
+
+
+class _Nowhere(Executor):
+    """No executor yet."""
 
 
 _JOBS: dict[bytes, Job] = {}  # of this process, by what was sent: the last one

@@ -78,8 +78,10 @@ def sweep(
     budget           given to `train`; to `build`, the epochs of every training; None: those that `build` says
     seed             of the search: the same seed proposes the same configurations ("tpe": with one worker)
     workers          how many trainings at once; None: one for each core. Each is trained by one thread
-    executor         None or "threads": threads of this process; "processes"; or a concurrent.futures.Executor, such as
-                     that of a Dask client (`client.get_executor()`)
+    executor         None or "threads": threads of this process; "processes"; a concurrent.futures.Executor, such as
+                     that of a Dask client (`client.get_executor()`); or a function without arguments that makes an
+                     executor of one worker, `lambda: ProcessPoolExecutor(1)`: each worker has its own, which is made
+                     again when it breaks
     results          a file that gets a line of JSON for each trial as it ends
     resume           go on with the results file if there is one: trials in it are not trained again
     progress         show how it goes: a table where standard error is a terminal, else a line now and then
