@@ -204,6 +204,16 @@ def test_what_build_and_train_return_is_checked() -> None:
     assert "train returned accuracy: the objective 'loss' is not among them" in (result.trials[0].error or "")
 
 
+def test_steps_that_are_reported_are_counted_from_one() -> None:
+    def from_zero(config: dict[str, Any], budget: int | None, report: Any) -> float:
+        for epoch in range(3):
+            report(1.0, epoch)  # the first one could not be pruned, nor be seen
+        return 1.0
+
+    (trial,) = fnn.sweep(from_zero, fnn.Space(a=[1]), progress=False).trials
+    assert "report(step=0): step must be at least 1" in (trial.error or "")
+
+
 # Repeats.
 
 
@@ -524,6 +534,13 @@ def test_lines_say_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
         ({"build": lambda a, b: 1}, TypeError, "takes 2 arguments"),
         ({"build": build}, TypeError, "give X and y"),
         ({"build": build, "X": DATA["X"], "y": DATA["y"], "validation_data": 1}, TypeError, "validation_data=int"),
+        ({"build": build, "y": DATA["y"]}, TypeError, r"sweep\(X=None\): give X and y"),
+        ({"build": build, "X": DATA["X"], "y": DATA["y"][1:]}, ValueError, "y: has 95 rows, expected 96 as in X"),
+        (
+            {"build": build, **DATA, "validation_data": (DATA["X"], DATA["y"][1:])},
+            ValueError,
+            r"validation_data\[1\]: has 95 rows, expected 96",
+        ),
         ({"X": DATA["X"]}, TypeError, "has its own data"),
         ({"progress": 2}, TypeError, "progress must be True or False"),
     ],

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastnn import checks
 from fastnn.bound import NonFiniteLoss
 from fastnn.callbacks import Callback, Context, EarlyStopping
 from fastnn.history import History
@@ -58,8 +59,9 @@ class Report:
 
         step   counted from 1; None: one more than at the last call
         """
+        step = len(self.curve) + 1 if step is None else checks.integer("report", "step", step, minimum=1)
         self.curve.append(float(value))
-        self.reason = self._decide(len(self.curve) if step is None else int(step), float(value))
+        self.reason = self._decide(step, float(value))
         if self.reason is not None:
             raise TrialStopped(self.reason)
 
@@ -209,16 +211,26 @@ def version_of(function: Callable[..., Any]) -> str:
 
 
 def checked_data(X: Any, y: Any, validation_data: Any) -> dict[str, Any]:
-    """The data of all trials as arrays, so that none of them converts lists again."""
-    if y is None:
-        raise TypeError(
-            "sweep(y=None): give X and y, or a function train(config, budget, report) that has its own data"
-        )
+    """The data of all trials as arrays, so that none of them converts lists again. What is more to be said against them
+    depends on the model."""
+    for name, given in (("X", X), ("y", y)):
+        if given is None:
+            raise TypeError(
+                f"sweep({name}=None): give X and y, or a function train(config, budget, report) that has its own data"
+            )
     data: dict[str, Any] = {"X": np.asanyarray(X), "y": np.asanyarray(y)}
+    _check_rows(data["X"], data["y"], ("X", "y"))
     if validation_data is not None:
         if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
             raise TypeError(
                 f"sweep(validation_data={type(validation_data).__name__}): expected (X, y), or (X, y, sample_weight)"
             )
-        data["validation_data"] = tuple(np.asanyarray(part) for part in validation_data)
+        parts = tuple(np.asanyarray(part) for part in validation_data)
+        _check_rows(parts[0], parts[1], ("validation_data[0]", "validation_data[1]"))
+        data["validation_data"] = parts
     return data
+
+
+def _check_rows(X: np.ndarray, y: np.ndarray, names: tuple[str, str]) -> None:
+    if X.ndim and y.ndim:
+        checks.same_rows(X, y, names)
