@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import itertools
 import json
 import os
 import pickle
@@ -773,6 +774,20 @@ def test_closing_waits_once_for_all_workers_and_not_for_each() -> None:
     assert time.monotonic() - start < 5
     go_on.set()
     assert comes(lambda: not own_threads())
+
+
+def test_an_interrupt_while_workers_begin_leaves_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    start, count = threading.Thread.start, itertools.count()
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        if thread.name.startswith("fastnn sweep") and next(count) == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(threading.Thread, "start", interrupted)
+        fnn.sweep(value_of, FOUR, workers=3, progress=False)
+    assert comes(lambda: not own_threads(), 5)
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.01, 0.05, 0.2, 0.6])

@@ -93,8 +93,12 @@ class Pool:
             threading.Thread(target=self._work, args=(runner,), name=f"fastnn sweep {number}", daemon=True)
             for number, runner in enumerate(runners)
         ]
-        for thread in self._threads:
-            thread.start()
+        try:
+            for thread in self._threads:
+                thread.start()
+        except BaseException:  # such as Ctrl-C: nobody else knows those that have begun
+            self._end_threads()
+            raise
 
     def submit(self, task: Task) -> None:
         """Hands a task to the first worker that is free."""
@@ -105,14 +109,17 @@ class Pool:
 
         wait   seconds to wait for them at most; None: until they have ended
         """
-        for _ in self._threads:
-            self._tasks.put(None)
+        self._end_threads()
         if wait is not None:
             self._end_runners()
             until = time.monotonic() + wait
         for thread in self._threads:
             thread.join(None if wait is None else max(0.0, until - time.monotonic()))
         self._end_runners()
+
+    def _end_threads(self) -> None:
+        for _ in self._threads:
+            self._tasks.put(None)
 
     def _end_runners(self) -> None:
         for runner in self._runners:
