@@ -1,5 +1,6 @@
 """What the tests of sweeps share: functions that worker processes can import, and a small problem."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -97,3 +98,27 @@ def dies_after_a_report(config: dict[str, Any], budget: int | None, report: Any)
         os.kill(os.getpid(), signal.SIGKILL)
     report(config["value"])
     return float(config["value"])
+
+
+class DiesAtItsSecondStart:
+    """The configuration's value. The second process that gets it is killed before it begins, while the first is at
+    work."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, config: dict[str, Any], budget: int | None, report: Any) -> float:
+        (self.folder / "at work").touch()
+        time.sleep(0.1)
+        return float(config["value"])
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        try:
+            (self.folder / "first").touch(exist_ok=False)
+        except FileExistsError:
+            with contextlib.suppress(FileExistsError):
+                (self.folder / "second").touch(exist_ok=False)
+                while not (self.folder / "at work").exists():
+                    time.sleep(0.01)
+                os.kill(os.getpid(), signal.SIGKILL)

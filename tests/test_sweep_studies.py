@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -160,6 +161,47 @@ def test_an_interrupted_study_has_no_trial_at_work() -> None:
     result = fnn.sweep(train, fnn.Space(value=fnn.uniform(0, 1)), search=study, trials=9, workers=2, progress=False)
     assert result.stopped == "interrupted"
     assert set(states(study)) == {"COMPLETE", "FAIL"}
+
+
+def test_ctrl_c_waits_until_a_trial_is_in_the_study(tmp_path: Path) -> None:
+    class Interrupted(optuna.samplers.RandomSampler):  # type: ignore[misc, name-defined]
+        asked = told = 0
+
+        def after_trial(self, *given: Any) -> None:
+            self.told += 1
+            if self.told == 2:
+                signal.raise_signal(signal.SIGINT)
+            super().after_trial(*given)
+
+        def sample_independent(self, *given: Any) -> Any:
+            self.asked += 1
+            if self.asked == 6:
+                signal.raise_signal(signal.SIGINT)
+            return super().sample_independent(*given)
+
+    study = optuna.create_study(storage=f"sqlite:///{tmp_path}/study.db", sampler=Interrupted(seed=0))
+    path, space = tmp_path / "sweep.jsonl", fnn.Space(value=fnn.uniform(0, 1))
+    for _ in range(2):
+        result = fnn.sweep(
+            value_of, space, search=study, trials=9, workers=1, results=path, resume=True, progress=False
+        )  # fmt: skip
+        assert result.stopped == "interrupted"
+        assert states(study)["COMPLETE"] == len(result.trials) == len(results.read(path)[1])
+        assert "RUNNING" not in states(study)
+    assert len(result.trials) == 5
+
+
+def test_neither_has_one_that_asked_for_the_same_configuration_again() -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+
+    def train(config: dict[str, Any], budget: int | None, report: Any) -> float:
+        while len(study.get_trials(deepcopy=False)) < 9:
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+
+    result = fnn.sweep(train, fnn.Space(value=[1.0, 2.0]), search=study, trials=9, workers=3, progress=False)
+    assert result.stopped == "interrupted"
+    assert states(study) == {"FAIL": 9}
 
 
 # Pruning with repeats.

@@ -253,6 +253,15 @@ def test_what_kills_its_worker_three_times_failed_and_the_others_ran_once(tmp_pa
     assert Counter(path.name.split()[1] for path in tmp_path.iterdir()) == {"slow": 2, "die": 6, "os._exit": 6}
 
 
+def test_a_process_that_is_killed_before_it_begins_is_started_again_while_others_work(tmp_path: Path) -> None:
+    train = sweeping.DiesAtItsSecondStart(tmp_path)
+    space = fnn.Space(value=[float(value) for value in range(20)])
+    result = fnn.sweep(train, space, executor="processes", workers=2, progress=False)
+    assert (tmp_path / "second").exists()
+    assert result.counts == {"finished": 20}
+    assert sorted(trial.attempts for trial in result.trials) == [1] * 19 + [2]
+
+
 def test_a_pool_that_breaks_ends_the_sweep_and_keeps_what_is_done(tmp_path: Path) -> None:
     path = tmp_path / "sweep.jsonl"
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
@@ -458,7 +467,10 @@ def test_ctrl_c_ends_a_sweep_at_once_without_a_rest(tmp_path: Path, kind: str) -
     assert not any(map(is_alive, pids))
     assert folders() == before
     space = fnn.Space(value=[1.0, 2.0, 3.0], what=[None, "wait"], runs=str(folder))
-    rest = fnn.sweep(lambda config, budget, report: config["value"], space, results=path, resume=True, progress=False)
+    with pytest.warns(UserWarning, match="2 of its 2 trials were trained by other code"):
+        rest = fnn.sweep(
+            lambda config, budget, report: config["value"], space, results=path, resume=True, progress=False
+        )
     assert rest.counts == {"finished": 6}
 
 
@@ -469,6 +481,35 @@ def test_worker_processes_end_with_a_parent_that_is_killed(tmp_path: Path) -> No
     assert len(pids) == 2
     assert comes(lambda: not any(map(is_alive, pids)))
     assert len(results.read(path)[1]) == 2
+
+
+WITH_DATA = """
+import os, sys, time
+import numpy as np
+import fastnn as fnn
+
+def build(config):
+    open(os.path.join(sys.argv[1], str(os.getpid())), "w").close()
+    time.sleep(100)
+
+if __name__ == "__main__":
+    X = np.zeros((100, 3))
+    fnn.sweep(build, fnn.Space(lr=[0.1, 0.2]), X, X, executor="processes", workers=2, progress=False)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=["kill -9", "SIGTERM"])
+def test_the_data_of_a_sweep_that_is_killed_do_not_stay(how: int, tmp_path: Path) -> None:
+    script, begun = tmp_path / "script.py", tmp_path / "begun"
+    script.write_text(WITH_DATA)
+    begun.mkdir()
+    process = subprocess.Popen([sys.executable, script, begun], env=ENVIRONMENT)
+    assert comes(lambda: len(os.listdir(begun)) == 2)
+    assert len(folders()) == 1
+    process.send_signal(how)
+    process.wait()
+    assert comes(lambda: not folders())
+    assert comes(lambda: not any(is_alive(int(pid)) for pid in os.listdir(begun)))
 
 
 def test_trials_of_an_executor_end_with_the_sweep_that_was_interrupted(tmp_path: Path) -> None:
@@ -514,6 +555,7 @@ def test_dask_takes_functions_of_notebooks_and_refuses_what_it_cannot_send(clien
 
 
 GUARDED = """
+import sys
 import fastnn as fnn
 
 def train(config, budget, report):
@@ -522,7 +564,8 @@ def train(config, budget, report):
 HALF = 0.5
 
 def main():
-    print(fnn.sweep(train, fnn.Space(value=[1.0, 2.0]), executor="processes", workers=2, progress=False).best.mean)
+    given = dict(executor="processes", workers=2, results=sys.argv[1], progress=False)
+    print(fnn.sweep(train, fnn.Space(value=[1.0, 2.0]), **given).best.mean)
 
 """
 
@@ -530,16 +573,22 @@ def main():
 def test_scripts_need_their_guard_and_are_told_so(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(GUARDED + 'if __name__ == "__main__":\n    main()\n')
-    done = subprocess.run([sys.executable, script], env=ENVIRONMENT, capture_output=True, text=True, check=True)
-    assert done.stdout == "1.5\n"
     for arguments in ([script], ["-c", GUARDED + "main()"]):
         script.write_text(GUARDED + "main()\n")
         done = subprocess.run(
-            [sys.executable, *arguments], env=ENVIRONMENT, capture_output=True, text=True, check=False
-        )
+            [sys.executable, *arguments, tmp_path / "sweep.jsonl"], env=ENVIRONMENT, capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
         assert done.returncode == 1
         assert done.stdout == ""
         assert "below `if __name__ == '__main__':`" in done.stderr
+        assert "another sweep is writing it" not in done.stderr
+        assert "exists" not in done.stderr
+    script.write_text(GUARDED + 'if __name__ == "__main__":\n    main()\n')
+    done = subprocess.run(
+        [sys.executable, script, tmp_path / "sweep.jsonl"], env=ENVIRONMENT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "1.5\n"  # what the others have left of a results file is not in its way
 
 
 # Data.
@@ -784,8 +833,8 @@ def test_an_interrupt_while_workers_begin_leaves_none(monkeypatch: pytest.Monkey
         if thread.name.startswith("fastnn sweep") and next(count) == 1:
             raise KeyboardInterrupt
 
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(threading.Thread, "start", interrupted)
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
         fnn.sweep(value_of, FOUR, workers=3, progress=False)
     assert comes(lambda: not own_threads(), 5)
 

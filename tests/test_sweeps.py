@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import os
+import re
 import signal
 import statistics
 import subprocess
@@ -20,6 +21,7 @@ from sweeping import DATA, build, value_of
 
 import fastnn as fnn
 from fastnn.sweeps import ResultsError, results
+from fastnn.sweeps.interrupts import unbroken
 from fastnn.sweeps.space import Choice, Integers, Range
 from fastnn.sweeps.summary import student_t
 from fastnn.sweeps.trials import Trial
@@ -303,6 +305,37 @@ def test_a_torn_last_line_is_cut_off(tmp_path: Path) -> None:
     assert len(fnn.sweep(value_of, VALUES, results=path, resume=True, progress=False).trials) == 3
 
 
+def test_trials_of_other_code_are_kept_with_a_warning(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.jsonl"
+    before = fnn.sweep(value_of, VALUES, results=path, progress=False)
+
+    def changed(config: dict[str, Any], budget: int | None, report: Any) -> float:
+        return -float(config["value"])
+
+    with pytest.warns(
+        UserWarning, match=r"3 of its 3 trials were trained by other code \(fastnn .* value_of .*changed"
+    ):
+        after = fnn.sweep(changed, VALUES, results=path, resume=True, progress=False)
+    assert after.trials == before.trials
+    # Of code that nobody can read, nobody knows whether it is another.
+    path.write_text(re.sub("value_of [0-9a-f]+", "value_of unknown", path.read_text()))
+    fnn.sweep(changed, VALUES, results=path, resume=True, progress=False)
+
+
+def test_the_result_says_why_trials_failed() -> None:
+    def fails(config: dict[str, Any], budget: int | None, report: Any) -> float:
+        if config["value"] == 3.0:
+            raise KeyError("another reason")
+        raise ValueError("no such column\nin this table")
+
+    result = fnn.sweep(fails, VALUES, progress=False)
+    assert result.reason == "in this table"
+    assert repr(result) == "<SweepResult: 3 failed; finished; most often: in this table>"
+    with pytest.raises(ValueError, match=r"the trials are {'failed': 3}; most often: in this table"):
+        _ = result.best
+    assert fnn.sweep(value_of, VALUES, progress=False).reason is None
+
+
 @pytest.mark.parametrize("resume", [False, True])
 @pytest.mark.parametrize("left", ["", '{"fastnn s', '{"fastnn sweep": 1, "space": {"other": ["Choice", [1]]}', "whole"])
 def test_a_file_without_a_trial_is_begun_anew(left: str, resume: bool, tmp_path: Path) -> None:
@@ -324,6 +357,26 @@ def test_a_file_of_something_else_is_left_as_it_is(resume: bool, text: str, tmp_
     with pytest.raises(ResultsError, match="is no results file of a sweep" if resume else "exists; resume=True"):
         fnn.sweep(value_of, VALUES, results=path, resume=resume, progress=False)
     assert path.read_text() == text
+
+
+def test_failed_trials_are_tried_again_when_their_lines_are_taken_out(tmp_path: Path) -> None:
+    path, seen = tmp_path / "sweep.jsonl", []
+
+    def train(config: dict[str, Any], budget: int | None, report: Any) -> float:
+        seen.append(config["value"])
+        if config["value"] == 1.0 and len(seen) <= 6:
+            raise ValueError('"status": "finished"')
+        return float(config["value"])
+
+    space = fnn.Space(value=[3.0, 1.0, 2.0], seed=[0, 1])
+    for _ in range(2):  # as they are, they count as done
+        result = fnn.sweep(train, space, results=path, resume=True, progress=False)
+        assert (len(seen), result.counts) == (6, {"finished": 4, "failed": 2})
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if '"status": "failed"' not in line))
+    result = fnn.sweep(train, space, results=path, resume=True, progress=False)
+    assert (seen[6:], result.counts) == ([1.0, 1.0], {"finished": 6})
+    assert len({trial.number for trial in result.trials}) == 6
 
 
 def test_files_that_are_not_of_this_sweep_are_refused_before_anything_runs(tmp_path: Path) -> None:
@@ -385,7 +438,7 @@ def test_two_sweeps_on_one_file_are_refused(tmp_path: Path) -> None:
     finally:
         go_on.set()
         thread.join()
-    assert len(fnn.sweep(value_of, VALUES, results=path, resume=True, progress=False).trials) == 3
+    assert len(fnn.sweep(waits, VALUES, results=path, resume=True, progress=False).trials) == 3
 
 
 FORKS = """
@@ -476,25 +529,40 @@ def test_ctrl_c_ends_a_sweep_that_can_be_resumed(tmp_path: Path, capsys: pytest.
     assert len(results.read(path)[1]) == 2
 
 
-@pytest.mark.parametrize(("call", "count"), [("write", 3), ("fsync", 3), ("fsync", 4)])
-def test_a_result_has_what_its_file_has_wherever_ctrl_c_comes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, count: int
+@pytest.mark.parametrize("call", ["write", "fsync"])
+def test_ctrl_c_waits_until_a_trial_is_in_file_and_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
-    path, true_call, calls = tmp_path / "sweep.jsonl", getattr(os, call), itertools.count(1)
+    path, true_call, calls = tmp_path / "sweep.jsonl", getattr(os, call), itertools.count()
 
     def interrupted(*given: Any) -> Any:
-        if next(calls) == count:
-            raise KeyboardInterrupt
+        if next(calls) == 2:  # the header, a trial, and another
+            signal.raise_signal(signal.SIGINT)
         return true_call(*given)
 
     with monkeypatch.context() as patched:
         patched.setattr(os, call, interrupted)
         result = fnn.sweep(value_of, VALUES, workers=1, results=path, progress=False)
-    assert result.stopped == "interrupted"
-    assert len(result.trials) == {"write": 1, "fsync": count - 1}[call]
+    assert (result.stopped, len(result.trials)) == ("interrupted", 2)
     assert [trial.line() for trial in result.trials] == [trial.line() for trial in results.read(path)[1]]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     resumed = fnn.sweep(value_of, VALUES, results=path, resume=True, progress=False)
     assert len(resumed.trials) == 3
+
+
+def test_a_second_ctrl_c_does_not_wait() -> None:
+    came_to = []
+
+    def interrupted(times: int) -> None:
+        with unbroken():
+            for _ in range(times):
+                signal.raise_signal(signal.SIGINT)
+            came_to.append(times)
+
+    for times in (1, 2):
+        with pytest.raises(KeyboardInterrupt):
+            interrupted(times)
+    assert came_to == [1]
 
 
 def test_ctrl_c_ends_trainings_between_their_steps() -> None:
@@ -527,6 +595,9 @@ def test_lines_say_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
         ({"workers": 0}, ValueError, "workers must be at least 1"),
         ({"mode": "best"}, ValueError, "unknown mode 'best'"),
         ({"metric": "steps"}, ValueError, "say mode='min' or mode='max'"),
+        ({"metric": "val_acuracy"}, ValueError, r"metric of your own \(or did you mean 'val_accuracy'\?\)"),
+        ({"metric": 3}, TypeError, r"metric=3\): expected the name of a column"),
+        ({"metric": ""}, TypeError, "expected the name of a column"),
         ({"budget": 1.5}, TypeError, "budget must be an integer"),
         ({"executor": "threds"}, TypeError, "expected 'threads', 'processes' or a concurrent.futures.Executor"),
         ({"space": {"lr": [1]}}, TypeError, r"sweep\(space=dict\): expected a Space"),

@@ -59,6 +59,8 @@ def known(client: Any, job: Job) -> Iterator[Known]:
 
 def threads(client: Any) -> int:
     """How many tasks the cluster runs at once."""
+    if client.status != "running":
+        raise ValueError(f"sweep(executor=...): the Dask client is {client.status}")
     found = sum(client.nthreads().values())
     if found == 0:
         raise ValueError(

@@ -11,6 +11,7 @@ import contextlib
 import os
 import pickle
 import queue
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -34,9 +35,10 @@ def runners(executor: Any, job: Job, count: int | None, watched: bool) -> Iterat
     """
     with contextlib.ExitStack() as stack:
         found: list[Any]
+        began = threading.Event()
         if executor == "processes":
             packed = _packed(stack.enter_context(mapped(job)), pickle.dumps)
-            found = [InProcess(packed, watched) for _ in range(count or 1)]
+            found = [InProcess(packed, watched, began) for _ in range(count or 1)]
         elif isinstance(executor, Executor):
             sent, host, most = _sent(executor, job, stack)
             reports = stack.enter_context(Reports(host, watched))
@@ -46,7 +48,7 @@ def runners(executor: Any, job: Job, count: int | None, watched: bool) -> Iterat
             stack.callback(first.shutdown, wait=False)
             sent, host, _ = _sent(first, job, stack)
             reports = stack.enter_context(Reports(host, watched))
-            found = [OnOwnExecutor(executor, sent, reports) for _ in range(count or cores())]
+            found = [OnOwnExecutor(executor, sent, reports, began) for _ in range(count or cores())]
         else:
             raise TypeError(
                 f"sweep(executor={executor!r}): expected 'threads', 'processes' or a concurrent.futures.Executor, or a "
@@ -171,24 +173,28 @@ class OnExecutor:
         """What a function returns there."""
         self._future = future = self._executor.submit(function, *given, **named)
         future.add_done_callback(self._ended.put)
-        # Not future.result(): nothing wakes that before the trial is done.
-        while (ended := self._ended.get()) is not future:
-            if ended is None or self._closed:
-                future.cancel()
-                raise WorkerDied("the sweep is over")
-        return future.result()
+        try:
+            # Not future.result(): nothing wakes that before the trial is done.
+            while (ended := self._ended.get()) is not future:
+                if ended is None or self._closed:
+                    future.cancel()
+                    raise WorkerDied("the sweep is over")
+            return future.result()
+        finally:
+            self._future = None  # Dask computes again what is held and was lost with a worker
 
 
 class OnOwnExecutor(OnExecutor):
     """Hands trials to an executor that nobody else has, made when the first one comes and again after it broke: what
     breaks it is the one trial that it has.
 
-    make   returns an executor of one worker
+    make    returns an executor of one worker
+    began   set once a worker of the sweep has begun: one that cannot begin later is one that died
     """
 
-    def __init__(self, make: Callable[[], Any], sent: Any, reports: Reports) -> None:
+    def __init__(self, make: Callable[[], Any], sent: Any, reports: Reports, began: threading.Event) -> None:
         super().__init__(_Nowhere(), sent, reports)
-        self._make, self._began = make, False
+        self._make, self._began = make, began
 
     def close(self) -> None:
         """As `OnExecutor.close`; the executor ends when its trial has."""
@@ -200,16 +206,16 @@ class OnOwnExecutor(OnExecutor):
             self._executor = _made_by(self._make)
             if self._closed:  # just before, so that nobody has ended the new one
                 self._executor.shutdown(wait=False)
-        if not self._began:
+        if not self._began.is_set():
             self._waited(os.getpid)  # where no worker can begin, no trial is to blame
-            self._began = True
+            self._began.set()
         return super()._result(task, address)
 
     def _broke(self, error: BrokenExecutor) -> Exception:
         name = self._name
         self._executor.shutdown(wait=False)
         self._executor = _Nowhere()
-        if self._began or self._closed:
+        if self._began.is_set() or self._closed:
             return WorkerDied(f"its worker died ({error})")
         return RuntimeError(f"sweep(executor=function): the worker of a {name} could not begin ({error})")
 

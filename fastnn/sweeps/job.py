@@ -198,6 +198,9 @@ def _name(function: Any) -> str:
     return str(getattr(function, "__qualname__", type(function).__qualname__))
 
 
+UNKNOWN = "unknown"
+
+
 def version_of(function: Callable[..., Any]) -> str:
     """Of fastnn, and a hash of the function's source, where it has one."""
     while hasattr(function, "func"):  # functools.partial
@@ -206,7 +209,7 @@ def version_of(function: Callable[..., Any]) -> str:
         text = inspect.getsource(function)
     except (OSError, TypeError):
         text = ""
-    digest = hashlib.sha256(text.encode()).hexdigest()[:12] if text else "unknown"
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12] if text else UNKNOWN
     return f"fastnn {version('fastnn')}, {_name(function)} {digest}"
 
 

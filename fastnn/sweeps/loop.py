@@ -6,18 +6,24 @@ import math
 import queue
 import threading
 import time
+import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
-from fastnn import checks, metrics
+from fastnn import checks
 
-from .job import CANCELLED, PRUNED, Job, Outcome, checked_data, version_of
+from .arguments import not_in_a_worker, objective, strategy_for
+from .interrupts import unbroken
+from .job import CANCELLED, PRUNED, UNKNOWN, Job, Outcome, checked_data, version_of
 from .results import ResultsFile
-from .space import Config, Space
-from .strategies import SEARCHES, Listed, Strategy
+from .space import Space
+from .strategies import Strategy
 from .summary import SweepResult
 from .threads import one_thread_each
 from .trials import Trial, key_of
@@ -91,6 +97,7 @@ def sweep(
 
     TypeError and ValueError for arguments that do not fit, before anything is trained.
     """
+    not_in_a_worker()
     started = _Sweep.of(
         build, space, X, y, validation_data, search, trials, prune, metric, mode, budget, seed
     )  # fmt: skip
@@ -139,7 +146,7 @@ class _Sweep:
     data: Any
     trials: list[Trial] = field(default_factory=list)
     _file: ResultsFile | None = None
-    _written: Trial | None = None  # the last one that was, or is being, written into it
+    _number: int = 0  # of the next trial
     _known: dict[str, Trial] = field(default_factory=dict)
     _running: dict[str, Task] = field(default_factory=dict)
     _waiting: dict[str, list[Any]] = field(default_factory=dict)  # for a trial at work that was asked for again
@@ -154,27 +161,14 @@ class _Sweep:
         """Checked arguments."""
         if not isinstance(space, Space):
             raise TypeError(f"sweep(space={type(space).__name__}): expected a Space, fnn.Space(name=values, ...)")
-        name = metric or ("val_loss" if validation_data is not None else "loss")
+        name, larger = objective(metric, mode, validation_data is not None)
         job = Job(build, name, None)
         if not job.own_loop:
             job.data = checked_data(X, y, validation_data)
         elif X is not None or y is not None or validation_data is not None:
             raise TypeError("sweep(X=...): a function train(config, budget, report) has its own data")
-        if mode not in ("auto", "min", "max"):
-            raise checks.unknown_name("mode", mode, ("auto", "min", "max"))
-        larger = metrics.larger_is_better(name) if mode == "auto" else mode == "max"
-        if larger is None:
-            raise ValueError(f"sweep(metric={name!r}): say mode='min' or mode='max' for a metric of your own")
-        trials = None if trials is None else checks.integer("sweep", "trials", trials, minimum=1)
         budget = None if budget is None else checks.integer("sweep", "budget", budget, minimum=1)
-        seed = checks.integer("sweep", "seed", seed, minimum=0)
-        strategy: Strategy
-        if isinstance(search, str) and search in SEARCHES[:-1] and prune is None:
-            strategy = Listed(space, search, trials, seed)
-        else:
-            from .studies import Studied
-
-            strategy = Studied(space, search, trials, seed, prune, larger, budget)
+        strategy = strategy_for(space, search, trials, prune, larger, budget, seed)
         return cls(job, space, strategy, larger, budget, version_of(build), job.data)
 
     @property
@@ -198,6 +192,8 @@ class _Sweep:
         self._file = file
         self._known = {trial.key: trial for trial in file.trials}
         self.trials = list(self._known.values())
+        self._number = max((trial.number + 1 for trial in self.trials), default=0)
+        _warn_of_other_code(file.path, self.trials, self.version)
         self.strategy.restore(self.trials, str(file.path.resolve()))
 
     def run(self, runners: list[Runner], view: View) -> SweepResult:
@@ -212,73 +208,70 @@ class _Sweep:
             pool.close()
         except KeyboardInterrupt:
             view.interrupted()
-            self._catch_up()
         finally:
             if stopped != "finished":
                 self._cancelled.set()
                 pool.close(_PATIENCE)
-                for task in self._running.values():
-                    self.strategy.drop(task.token)
+                with unbroken():
+                    for token in chain((task.token for task in self._running.values()), *self._waiting.values()):
+                        self.strategy.drop(token)
         return SweepResult.of(self.said(), self.trials, time.perf_counter() - begin, stopped)
 
     def _train(self, pool: Pool, workers: int, view: View) -> None:
-        number = max((trial.number + 1 for trial in self.trials), default=0)
         asked = True
         while asked or self._running:
             while asked and len(self._running) < workers:
-                found = self._ask()
-                asked = found is not None
-                if found is not None:
-                    task = Task(number, found[0], self.budget, found[1])
-                    self._running[key_of(task.config, self.budget)] = task
-                    number += 1
-                    view.started(task.number, task.config)
-                    pool.submit(task)
+                with unbroken():
+                    asked = self._ask(pool, view)
             if self._running:
                 try:
-                    self._heard(pool.done.get(timeout=_LOOKS), pool, view)
+                    done = pool.done.get(timeout=_LOOKS)
                 except queue.Empty:
                     view.tick()
+                    continue
+                with unbroken():
+                    trial = self._heard(done, pool)
+                if trial is not None:
+                    view.found(trial)
 
-    def _ask(self) -> tuple[Config, Any] | None:
-        """The next configuration that is neither done nor at work."""
-        while (found := self.strategy.ask()) is not None:
-            config, token = found
-            key = key_of(config, self.budget)
-            if key in self._known:
-                self.strategy.tell(token, self._known[key])
-            elif key in self._running:
-                self._waiting.setdefault(key, []).append(token)
-            else:
-                return config, token
-        return None
+    def _ask(self, pool: Pool, view: View) -> bool:
+        """Hands the next configuration to a worker, if it is neither done nor at work; False: there is none."""
+        found = self.strategy.ask()
+        if found is None:
+            return False
+        config, token = found
+        key = key_of(config, self.budget)
+        if key in self._known:
+            self.strategy.tell(token, self._known[key])
+        elif key in self._running:
+            self._waiting.setdefault(key, []).append(token)
+        else:
+            task = Task(self._number, config, self.budget, token)
+            self._number += 1
+            self._running[key] = task
+            view.started(task.number, config)
+            pool.submit(task)
+        return True
 
-    def _heard(self, done: Done, pool: Pool, view: View) -> None:
-        """A worker has done with a task."""
+    def _heard(self, done: Done, pool: Pool) -> Trial | None:
+        """A worker has done with a task: the trial, unless it is tried again."""
         if isinstance(done.error, WorkerDied):
             task = done.task._replace(attempts=done.task.attempts + done.error.times - 1)
             if task.attempts < ATTEMPTS:
                 pool.submit(task._replace(attempts=task.attempts + 1))
-                return
+                return None
             done = done._replace(task=task)
         elif done.error is not None:
             raise done.error
         trial = self._trial(done)
         if self._file is not None:
-            self._written = trial
             self._file.append(trial)
         self.trials.append(trial)
         self._known[trial.key] = trial
         for token in [done.task.token, *self._waiting.pop(trial.key, [])]:
             self.strategy.tell(token, trial)
-        del self._running[trial.key]  # Ctrl-C before this line has the strategy drop what it was not told
-        view.found(trial)
-
-    def _catch_up(self) -> None:
-        """Ctrl-C may have come between a trial's line and its place in the result, which has what the file has."""
-        trial, file = self._written, self._file
-        if trial is not None and file is not None and trial not in self.trials[-1:] and file.ends_with(trial):
-            self.trials.append(trial)
+        del self._running[trial.key]
+        return trial
 
     def _trial(self, done: Done) -> Trial:
         task = done.task
@@ -301,3 +294,14 @@ class _Sweep:
             if self.strategy.prunes and self.strategy.stops(task.token, step, value):
                 return PRUNED
         return None
+
+
+def _warn_of_other_code(path: Path, trials: list[Trial], version: str) -> None:
+    known = [trial.version for trial in trials if not trial.version.endswith(UNKNOWN)]
+    other = Counter(found for found in known if found != version)
+    if other and not version.endswith(UNKNOWN):
+        warnings.warn(
+            f"{path}: {sum(other.values())} of its {len(trials)} trials were trained by other code "
+            f"({', '.join(other)}; now it is {version}) and are not trained again; another results file begins anew",
+            stacklevel=4,
+        )

@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from .job import Decide, Job, Outcome
-from .shared import opened
+from .shared import opened, take_away
 from .threads import one_thread_each
 from .workers import Task, WorkerDied
 
@@ -29,13 +29,14 @@ class InProcess:
 
     packed    the job, pickled
     watched   whether trainings have to ask after each epoch if they are to end, and not now and then
+    began     set once a process of the sweep has begun: one that cannot begin later is a worker that died
     """
 
-    def __init__(self, packed: bytes, watched: bool) -> None:
-        self._packed, self._watched = packed, watched
+    def __init__(self, packed: bytes, watched: bool, began: threading.Event) -> None:
+        self._packed, self._watched, self._began = packed, watched, began
         self._process: Any = None
         self._pipe: Connection | None = None
-        self._closed = self._began = False
+        self._closed = False
 
     def run(self, task: Task, decide: Decide) -> Outcome:
         """As `Runner.run`."""
@@ -76,9 +77,9 @@ class InProcess:
         except (EOFError, OSError):
             trouble = f"it {self._ended()}, see its own words above"
         if trouble is None:
-            self._began = True
+            self._began.set()
             return pipe
-        if self._closed or self._began:
+        if self._closed or self._began.is_set():
             raise WorkerDied(f"its worker process could not begin: {trouble}")
         raise RuntimeError(
             f"sweep(executor='processes'): a worker process could not begin: {trouble}. A script that sweeps with "
@@ -127,10 +128,12 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
 def _serve(pipe: Connection, watched: bool) -> None:
     """What a worker process does until its pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    sent: list[Job] = []
+    threading.Thread(target=_end_with_parent, args=(sent,), daemon=True).start()
     with one_thread_each(), contextlib.suppress(EOFError, OSError):
         try:
-            job: Job = opened(pipe.recv())
+            sent.append(pipe.recv())
+            job = opened(sent[0])
         except Exception as error:
             pipe.send(f"{type(error).__name__}: {error}")
             return
@@ -159,9 +162,11 @@ def _serve_trials(pipe: Connection, job: Job, watched: bool) -> None:
             pipe.send(("interrupted", None))
 
 
-def _end_with_parent() -> None:
-    """No training goes on for a sweep that was killed."""
+def _end_with_parent(sent: list[Job]) -> None:
+    """No training goes on for a sweep that was killed, and its copy of the data does not stay."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])
+        for job in sent:
+            take_away(job)
         os._exit(1)

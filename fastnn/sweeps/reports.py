@@ -196,7 +196,7 @@ class _Asking:
         return connection
 
     def _unreachable(self, error: Exception, report: bool) -> str | None:
-        if isinstance(error, ConnectionRefusedError) and self._address.host == HERE:
+        if isinstance(error, (ConnectionRefusedError, ConnectionResetError)) and self._address.host == HERE:
             return CANCELLED  # on the same machine there is no other reason
         if report:
             raise ConnectionError(

@@ -68,13 +68,6 @@ class ResultsFile:
         """A trial's line, on disk when this returns."""
         self._write(trial.line())
 
-    def ends_with(self, trial: Trial) -> bool:
-        """Whether a trial's line is the last one, for `append` that was interrupted; on disk when this returns."""
-        line = f"{trial.line()}\n".encode()
-        os.fsync(self._file)
-        os.lseek(self._file, max(0, os.fstat(self._file).st_size - len(line)), os.SEEK_SET)
-        return os.read(self._file, len(line)) == line
-
     def close(self) -> None:
         """Gives the file free."""
         _OPEN.discard(self)

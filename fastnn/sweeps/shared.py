@@ -17,9 +17,15 @@ from .job import Job
 
 
 class InFile:
-    """An array in a file, which each process maps."""
+    """An array in a file, which each process maps.
 
-    def __init__(self, path: str, dtype: Any, shape: tuple[int, ...], offset: int) -> None:
+    temporary   in a folder that is there for the sweep alone
+    """
+
+    def __init__(
+        self, path: str, dtype: Any, shape: tuple[int, ...], offset: int, temporary: bool = False
+    ) -> None:  # fmt: skip
+        self.folder = Path(path).parent if temporary else None
         self._path, self._dtype, self._shape, self._offset = path, np.dtype(dtype), shape, offset
 
     def array(self) -> np.ndarray:
@@ -50,12 +56,23 @@ def mapped(job: Job) -> Iterator[Job]:
         if isinstance(found, InFile) or type(array) not in (np.ndarray, np.memmap) or array.dtype.hasobject:
             return found
         np.ascontiguousarray(array).tofile(folder / name)
-        return InFile(str(folder / name), array.dtype, array.shape, 0)
+        return InFile(str(folder / name), array.dtype, array.shape, 0, temporary=True)
 
     try:
         yield each(job, moved)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def take_away(job: Job) -> None:
+    """Takes that folder away for a sweep that could not, since it was killed."""
+
+    def look(name: str, array: Any) -> Any:
+        if isinstance(array, InFile) and array.folder is not None:
+            shutil.rmtree(array.folder, ignore_errors=True)
+        return array
+
+    each(job, look)
 
 
 def in_own_file(array: Any) -> Any:

@@ -165,6 +165,8 @@ class Space(Mapping[str, Dimension]):
 def _dimension(name: str, value: Any) -> Dimension:
     if isinstance(value, (Choice, Range, Integers)):
         return value
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value.item()
     if isinstance(value, (list, tuple, range, np.ndarray)):
         if not len(value):
             raise ValueError(f"Space({name}={value!r}): has no values")

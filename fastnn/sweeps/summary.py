@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import statistics
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike
@@ -109,8 +111,17 @@ class SweepResult:
     def best(self) -> Group:
         """The configuration with the best mean among those whose repeats all finished; ValueError without one."""
         if not self.groups or self.groups[0].status != "finished":
-            raise ValueError(f"no configuration finished all of its repeats; the trials are {self.counts}")
+            why = self.reason
+            raise ValueError(
+                f"no configuration finished all of its repeats; the trials are {self.counts}"
+                f"{f'; most often: {why}' if why else ''}"
+            )
         return self.groups[0]
+
+    @property
+    def reason(self) -> str | None:
+        """The commonest last line of the errors of trials that failed or diverged; None where no trial did."""
+        return commonest(trial.error for trial in self.trials)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -130,7 +141,7 @@ class SweepResult:
         rows = [[*names, self.metric, "std", "95% interval", "trials", "status"]]
         for group in shown:
             interval = _interval(group)
-            cells = [_cell(group.config.get(name)) for name in names]
+            cells = [_cell(group.config.get(name, math.nan)) for name in names]
             cells += [_cell(group.mean), _cell(group.std), interval, f"{len(group.values)}/{group.repeats}"]
             rows.append([*cells, group.status])
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
@@ -186,12 +197,19 @@ class SweepResult:
         best = ""
         if self.groups and self.groups[0].status == "finished":
             best = f"; best {self.metric} {self.best.mean:.6g} at {self.best.config}"
-        return f"<SweepResult: {said}{best}; {self.stopped}>"
+        why = f"; most often: {self.reason}" if self.reason else ""
+        return f"<SweepResult: {said}{best}; {self.stopped}{why}>"
 
 
 def read(path: str | PathLike[str]) -> SweepResult:
     """What a results file says of its sweep, which may be running; ResultsError where it is no such file."""
     return SweepResult.of(*results.read(path))
+
+
+def commonest(errors: Iterable[str | None]) -> str | None:
+    """The last line that most of the errors have, of equals the first."""
+    lines = Counter(error.strip().splitlines()[-1] for error in errors if error and error.strip())
+    return lines.most_common(1)[0][0] if lines else None
 
 
 def _interval(group: Group) -> str:
@@ -214,4 +232,4 @@ def student_t(degrees: int) -> float:
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.4g}"
-    return "" if value is None else str(value)
+    return str(value)
