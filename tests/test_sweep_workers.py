@@ -707,7 +707,7 @@ def test_the_examples_on_a_local_cluster_run(page: str, tmp_path: Path, monkeypa
     blocks = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     (example,) = [block for block in blocks if "LocalCluster" in block]
     data = {"X": X, "y": Y, "Xv": X, "yv": Y, "X_train": X, "y_train": Y, "X_test": X, "y_test": Y}
-    names = {"fnn": fnn, "build": build, "space": fnn.Space(lr=[0.1, 0.2]), **data}
+    names = {"__name__": "__main__", "fnn": fnn, "build": build, "space": fnn.Space(lr=[0.1, 0.2]), **data}
     free_port = 'threads_per_worker=1, dashboard_address=":0"'
     exec(compile(example.replace("threads_per_worker=1", free_port), page, "exec"), names)  # the examples are ours
     assert names["result"].best.config in ({"lr": 0.1}, {"lr": 0.2})

@@ -23,7 +23,7 @@ import fastnn as fnn
 from fastnn.sweeps import ResultsError, results
 from fastnn.sweeps.interrupts import unbroken
 from fastnn.sweeps.space import Choice, Integers, Range
-from fastnn.sweeps.summary import student_t
+from fastnn.sweeps.summary import last_line, student_t
 from fastnn.sweeps.trials import Trial
 
 VALUES = fnn.Space(value=[3.0, 1.0, 2.0])
@@ -171,6 +171,21 @@ def test_trials_that_raise_or_diverge_are_recorded_and_the_sweep_goes_on() -> No
             assert "sweeping.py" in (trial.error or "")
         assert math.isfinite(trial.value) == (trial.status == "finished")
     assert result.best.config == {"value": 1.0, "what": None}
+
+
+@pytest.mark.parametrize(
+    "error", [GeneratorExit("odd"), SystemExit(3), fnn.TrialStopped("its own"), BaseException("odd")]
+)
+def test_whatever_a_training_raises_is_its_own_failure(error: BaseException) -> None:
+    def train(config: dict[str, Any], budget: int | None, report: Any) -> float:
+        if config["value"] == 1.0:
+            raise error
+        return float(config["value"])
+
+    result = fnn.sweep(train, VALUES, progress=False)
+    assert result.counts == {"finished": 2, "failed": 1}
+    (failed,) = [trial for trial in result.trials if trial.status == "failed"]
+    assert type(error).__name__ in (failed.error or "")
 
 
 def test_a_loss_that_is_no_longer_finite_is_diverged_and_not_the_best() -> None:
@@ -331,6 +346,7 @@ def test_the_result_says_why_trials_failed() -> None:
     result = fnn.sweep(fails, VALUES, progress=False)
     assert result.reason == "in this table"
     assert repr(result) == "<SweepResult: 3 failed; finished; most often: in this table>"
+    assert last_line("Error: \x1b[31mred\x07") == "Error: ?[31mred?"
     with pytest.raises(ValueError, match=r"the trials are {'failed': 3}; most often: in this table"):
         _ = result.best
     assert fnn.sweep(value_of, VALUES, progress=False).reason is None

@@ -9,7 +9,7 @@ from typing import Any
 from fastnn.cli import words
 from fastnn.cli.report import count, say
 from fastnn.sweeps.space import SEED
-from fastnn.sweeps.summary import SweepResult
+from fastnn.sweeps.summary import SweepResult, last_line
 from fastnn.sweeps.trials import Trial
 
 _BEST, _FAILED = 10, 10  # how many of each are listed
@@ -79,7 +79,7 @@ def _say_best(found: Findings) -> None:
         chosen = (max if result.larger_is_better else min)(finished, key=lambda trial: trial.value)
         say(
             "Best",
-            f"no configuration has finished all of its {count(result.repeats, 'training')} yet; the best single one:",
+            f"no configuration has finished all of its {count(result.repeats, 'training')}; the best single one:",
             f"{result.metric} {chosen.value:.6g} with {config_text(chosen.config, {})}",
         )
     else:
@@ -92,8 +92,7 @@ def _say_best(found: Findings) -> None:
 
 def _failure(trial: Trial) -> str:
     """The last line of what went wrong."""
-    lines = (trial.error or "").strip().splitlines() or ["no reason was kept"]
-    return f"trial {trial.number} ({config_text(trial.config, {})}): {lines[-1].strip()}"
+    return f"trial {trial.number} ({config_text(trial.config, {})}): {last_line(trial.error) or 'no reason was kept'}"
 
 
 def _without(config: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:

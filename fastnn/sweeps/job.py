@@ -108,8 +108,8 @@ class Job:
         self.own_loop = takes_report(self.function)
 
     def run(self, config: Config, budget: int | None, decide: Decide) -> Outcome:
-        """One trial; no error of the user's function leaves it, nor sys.exit(). KeyboardInterrupt does: it is the whole
-        sweep that is interrupted."""
+        """One trial; nothing that the user's function raises leaves it, not even sys.exit(). KeyboardInterrupt does: it
+        is the whole sweep that is interrupted."""
         start = time.perf_counter()
         curve: list[float] = []
         try:
@@ -117,7 +117,9 @@ class Job:
             found = run(dict(config), budget, decide, curve)
         except NonFiniteLoss as error:
             found = Outcome("diverged", error=str(error))
-        except (Exception, SystemExit):
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
             found = Outcome("failed", error=traceback.format_exc())
         return found._replace(curve=tuple(curve), seconds=time.perf_counter() - start)
 
@@ -147,7 +149,9 @@ class Job:
         try:
             found = self.function(config, budget, report)
         except TrialStopped:
-            return _judged(report.reason or "", curve[-1] if curve else math.nan, {})
+            if report.reason is None:  # nobody but the function itself has raised it
+                raise
+            return _judged(report.reason, curve[-1] if curve else math.nan, {})
         scores = {name: float(value) for name, value in found.items()} if isinstance(found, Mapping) else {}
         if isinstance(found, Mapping) and self.metric not in scores:
             raise ValueError(f"train returned {', '.join(scores)}: the objective {self.metric!r} is not among them")

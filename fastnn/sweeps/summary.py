@@ -208,8 +208,14 @@ def read(path: str | PathLike[str]) -> SweepResult:
 
 def commonest(errors: Iterable[str | None]) -> str | None:
     """The last line that most of the errors have, of equals the first."""
-    lines = Counter(error.strip().splitlines()[-1] for error in errors if error and error.strip())
+    lines = Counter(line for error in errors if (line := last_line(error)))
     return lines.most_common(1)[0][0] if lines else None
+
+
+def last_line(error: str | None) -> str:
+    """Of an error, as it can be printed: without what a terminal would take for orders."""
+    lines = (error or "").strip().splitlines()
+    return "".join(c if c.isprintable() else "?" for c in lines[-1]) if lines else ""
 
 
 def _interval(group: Group) -> str:

@@ -123,7 +123,9 @@ class Progress(View):
 
     def text(self) -> str:
         """The line."""
-        parts = [f"{self.done} of {self.total} trials done" if self.total else f"{self.done} trials done"]
+        # An earlier run may have trained more than this one asks for.
+        most = max(self.total or 0, self.done)
+        parts = [f"{self.done} of {most} trials done" if self.total else f"{self.done} trials done"]
         parts += [f"{len(self.running)} running"] if self.running else []
         parts += [f"{count} {name}" for name, count in self.counts.items() if name != "finished"]
         parts += [f"best {self.best[0].mean:.6g}"] if self.best else []
