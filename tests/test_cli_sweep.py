@@ -285,7 +285,7 @@ def test_show_has_the_best_training_where_no_configuration_has_all_of_its_repeat
     write()
     run("sweep", "sweep.toml", "--quiet", "--trials", 1)
     _, out, _ = run("sweep", "--show", "sweep.jsonl")
-    assert "no configuration has finished all of its 2 trainings yet" in out
+    assert "no configuration has finished all of its 2 trainings" in out
     assert best_command(out)[-4:-2] == ["--seed", "0"]
 
 
