@@ -445,7 +445,7 @@ def begun(tmp_path: Path, kind: str) -> tuple[subprocess.Popen[str], Path, Path,
     folder.mkdir()
     process = subprocess.Popen(
         [sys.executable, script, kind, path, folder], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True,
+        text=True, start_new_session=True,
     )  # fmt: skip
     assert comes(lambda: sum("wait" in name for name in os.listdir(folder)) == 2 or process.poll() is not None)
     assert process.poll() is None, process.communicate()
@@ -457,11 +457,15 @@ def begun(tmp_path: Path, kind: str) -> tuple[subprocess.Popen[str], Path, Path,
 def test_ctrl_c_ends_a_sweep_at_once_without_a_rest(tmp_path: Path, kind: str) -> None:
     before = folders()
     process, path, folder, pids = begun(tmp_path, kind)
-    process.send_signal(signal.SIGINT)
+    for pid in pids if kind == "processes" else []:  # a terminal sends it to all: it is the sweep's to hear
+        os.kill(pid, signal.SIGINT)
+    time.sleep(0.3)
+    assert process.poll() is None
+    os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=60)
     stopped, count, took = json.loads(out)
     assert (stopped, count) == ("interrupted", 2)
-    assert took < 20  # of the 100 seconds that trials wait
+    assert took < 3  # a second, and what a machine with other work takes for it; the trials wait for 100
     assert kind == "dask" or not err
     assert len(pids) == (0 if kind == "threads" else 2)
     assert not any(map(is_alive, pids))

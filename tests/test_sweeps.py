@@ -290,7 +290,7 @@ def test_each_trial_is_a_line_and_resume_passes_by_what_is_done(tmp_path: Path) 
     header, found = results.read(path)
     assert header["space"] == {"value": ["Range", 0.0, 1.0, False]}
     assert [trial.line() for trial in found] == [trial.line() for trial in again.trials]
-    assert all(trial.version.startswith("fastnn ") and "counted" in trial.version for trial in found)
+    assert all(re.fullmatch(r"fastnn \S+, \S+counted [0-9a-f]{12}", trial.version) for trial in found)
 
 
 def test_trials_come_back_from_their_lines_as_they_were() -> None:
@@ -303,6 +303,12 @@ def test_trials_come_back_from_their_lines_as_they_were() -> None:
     assert again.line() == line
     assert (again.config, again.scores, again.curve) == (trial.config, trial.scores, trial.curve)
     assert math.isnan(again.value)
+
+
+def test_trials_are_found_again_by_configuration_seed_and_budget() -> None:
+    given = [({"a": 1, "seed": 0}, 1), ({"a": 1, "seed": 1}, 1), ({"a": 1, "seed": 0}, 2), ({"a": 1.0, "seed": 0}, 1)]
+    assert len({Trial(0, config, budget).key for config, budget in given}) == 4
+    assert Trial(0, {"a": 1, "seed": 0}, 1).key == Trial(7, {"seed": 0, "a": 1}, 1, "failed").key
 
 
 def test_a_torn_last_line_is_cut_off(tmp_path: Path) -> None:
