@@ -7,7 +7,7 @@ import queue
 import threading
 import time
 import warnings
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -148,7 +148,8 @@ class _Sweep:
     _file: ResultsFile | None = None
     _number: int = 0  # of the next trial
     _known: dict[str, Trial] = field(default_factory=dict)
-    _running: dict[str, Task] = field(default_factory=dict)
+    _running: dict[str, Task] = field(default_factory=dict)  # handed to the workers
+    _next: deque[Task] = field(default_factory=deque)  # of these, those that no worker has begun, as far as is known
     _waiting: dict[str, list[Any]] = field(default_factory=dict)  # for a trial at work that was asked for again
     _cancelled: threading.Event = field(default_factory=threading.Event)
     _view: View = field(default_factory=View)
@@ -218,11 +219,15 @@ class _Sweep:
         return SweepResult.of(self.said(), self.trials, time.perf_counter() - begin, stopped)
 
     def _train(self, pool: Pool, workers: int, view: View) -> None:
-        asked = True
+        # Where results decide nothing, a worker finds its next trial waiting for it, and need not wait for this thread.
+        most, asked = 2 * workers if self.strategy.ahead else workers, True
         while asked or self._running:
-            while asked and len(self._running) < workers:
+            while asked and len(self._running) < most:
                 with unbroken():
-                    asked = self._ask(pool, view)
+                    asked = self._ask(pool)
+            while self._next and len(self._running) - len(self._next) < workers:
+                task = self._next.popleft()
+                view.started(task.number, task.config)
             if self._running:
                 try:
                     done = pool.done.get(timeout=_LOOKS)
@@ -234,8 +239,8 @@ class _Sweep:
                 if trial is not None:
                     view.found(trial)
 
-    def _ask(self, pool: Pool, view: View) -> bool:
-        """Hands the next configuration to a worker, if it is neither done nor at work; False: there is none."""
+    def _ask(self, pool: Pool) -> bool:
+        """Hands the next configuration to the workers, if it is neither done nor at work; False: there is none."""
         found = self.strategy.ask()
         if found is None:
             return False
@@ -249,7 +254,7 @@ class _Sweep:
             task = Task(self._number, config, self.budget, token)
             self._number += 1
             self._running[key] = task
-            view.started(task.number, config)
+            self._next.append(task)
             pool.submit(task)
         return True
 

@@ -26,6 +26,9 @@ class Strategy(Protocol):
     prunes: bool
     """Whether `stops` ever says so."""
 
+    ahead: bool
+    """Whether what it proposes does not depend on results, so that it can be asked before a worker is free."""
+
     def ask(self) -> tuple[Config, Any] | None:
         """The next configuration, seed included, and what the strategy knows it by; None when there are no more."""
 
@@ -48,7 +51,7 @@ class Strategy(Protocol):
 class Listed:
     """Configurations that are known beforehand."""
 
-    prunes = False
+    prunes, ahead = False, True
 
     def __init__(self, space: Space, search: str, trials: int | None, seed: int) -> None:
         configurations = proposals(space, search, seed)

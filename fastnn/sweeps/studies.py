@@ -53,6 +53,8 @@ class _AtWork:
 class Studied:
     """Configurations from a sampler, or from a list, as trials of a study, whose pruner is asked."""
 
+    ahead = False
+
     def __init__(
         self, space: Space, search: Any, trials: int | None, seed: int, prune: Any, larger_is_better: bool,
         budget: int | None,

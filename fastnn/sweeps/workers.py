@@ -107,8 +107,12 @@ class Pool:
     def close(self, wait: float | None = None) -> None:
         """Ends the workers: after the trials that they are at, or, where what they started is ended by it, at once.
 
-        wait   seconds to wait for them at most; None: until they have ended
+        wait   seconds to wait for them at most, without the tasks that none has taken; None: until they have ended
         """
+        if wait is not None:
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    self._tasks.get_nowait()
         self._end_threads()
         if wait is not None:
             self._end_runners()
