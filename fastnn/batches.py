@@ -330,6 +330,15 @@ class BatchSource:
         masses = np.array(self._masses, np.float64)
         return masses * reciprocal(masses.sum()) if self._weighted else masses / masses.sum()
 
+    def goes_ahead(self, constant: bool) -> bool:
+        """As `Source.goes_ahead`."""
+        del constant
+        return False
+
+    def run_epochs(self, first: int, count: int, rates: Array | None) -> Array:
+        """Never asked for."""
+        raise NotImplementedError
+
     def close(self) -> None:
         self._iterator = iter(())
 

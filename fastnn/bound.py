@@ -99,6 +99,20 @@ class Bound:
         steps = self._mini_batches(program, order)
         return self._run(program, steps, rates=None if rates is None else checked_rates(rates, len(steps.starts)))
 
+    def run_epochs(self, orders: Array, rates: Any = None) -> Array:
+        """Trains on rows in one order after the other, each cut into batches by itself, and returns the loss of each
+        step, (epochs, steps) float64.
+
+        orders   int64 (epochs, rows) row numbers
+        rates    as in `run`, (epochs * steps,)
+        """
+        program, batch_size = self._program(self._trainer.batch_size), self._trainer.batch_size
+        flat, epochs = checks.row_numbers(orders.ravel(), self.rows, batch_size), len(orders)
+        of = program, len(flat), batch_size, epochs
+        steps = self._steps(of, lambda: mini_batches(program, flat, batch_size, epochs))._replace(order=flat)
+        losses = self._run(program, steps, rates=None if rates is None else checked_rates(rates, len(steps.starts)))
+        return losses.reshape(epochs, -1)
+
     def run_batches(self, sizes: Any, rates: Any = None) -> Array:
         """Trains on the rows as they come, in batches of any sizes, and returns the loss of each, (steps,) float64.
 
@@ -193,7 +207,7 @@ class Bound:
         if rows_of_order.ndim == 2:
             batch_size = rows_of_order.shape[1]
         flat = rows_of_order.flatten() if copy else rows_of_order.ravel()
-        steps = self._steps((program, len(flat), batch_size), lambda: mini_batches(program, flat, batch_size))
+        steps = self._steps((program, len(flat), batch_size, 1), lambda: mini_batches(program, flat, batch_size))
         return steps._replace(order=flat)
 
     def _steps(self, of: tuple[Any, ...], make: Callable[[], Steps]) -> Steps:

@@ -18,7 +18,8 @@ class History:
 
     columns        one list per name, one number per finished epoch: "epoch" (counted from 1), "loss" (the mean over
                    the epoch's rows, each at the weights its step started from), "lr", "seconds" (since training
-                   began, at the end of the epoch) and, with validation, "val_loss" and "val_<metric>"
+                   began, at the end of the epoch; short epochs that were trained together share their time) and, with
+                   validation, "val_loss" and "val_<metric>"
     steps          optimizer steps done, those of an unfinished epoch included
     rows           rows that went through these steps
     seconds        from the first step's preparation to the end, callbacks and validation included

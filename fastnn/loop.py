@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastnn import ahead
 from fastnn.bound import NonFiniteLoss
 from fastnn.callbacks import CallbackLike, Context, ProgressBar, with_state
 from fastnn.history import History
@@ -83,6 +84,8 @@ class Loop:
             steps_per_epoch=source.steps,
             checkpointer=self.write,
         )
+        self.epoch_seconds: float | None = None  # that the last one took, without what follows it
+        self.goes_ahead = ahead.is_possible(self)
         self.averaged = False  # whether the model has the average of its weights, and the trainer the weights
         self.finished = first_epoch  # epochs
         # Of the epoch that is being trained: its steps so far and their losses; what there was before it.
@@ -178,24 +181,49 @@ class Loop:
 
     def _epochs(self) -> str:
         """All epochs; returns why they ended."""
-        context, history = self.context, self.history
+        context = self.context
         while self.done or (context.reason is None and self.finished < context.epochs):  # what is begun is finished
-            context.epoch = epoch = self.finished + 1
-            # Schedules and shuffling count epochs from 0, people from 1.
-            if self.schedule.per == "epoch":
-                self.trainer.lr = float(self.schedule.rates(self.lr0, 1, epoch - 1)[0])
-            self.source.begin(epoch - 1, self.done)
-            logs = {"loss": self._epoch()}
-            if self.validation is not None:
-                logs.update([(f"val_{name}", value) for name, value in self.validation().items()])
-            logs["lr"] = self.trainer.lr
-            logs["seconds"] = time.perf_counter() - self.start
-            self.schedule.see(logs)
-            context.logs = logs
-            history.append({"epoch": epoch, **logs})
-            self.finished, self.done = epoch, 0
-            self._call("on_epoch_end")
+            together = ahead.count(self, KEEP_EVERY) if self.goes_ahead and not self.done else 1
+            if together > 1:
+                ahead.train(self, together)
+            else:
+                self.epoch()
         return context.reason or "finished"
+
+    def epoch(self) -> None:
+        """One epoch with all that follows it."""
+        epoch = self.finished + 1
+        self.context.epoch = epoch
+        # Schedules and shuffling count epochs from 0, people from 1.
+        if self.schedule.per == "epoch":
+            self.trainer.lr = float(self.schedule.rates(self.lr0, 1, epoch - 1)[0])
+        self.source.begin(epoch - 1, self.done)
+        seconds = self.history.train_seconds
+        loss = self._epoch()
+        self.epoch_seconds = self.history.train_seconds - seconds
+        self._say(loss, time.perf_counter)
+
+    def note(self, losses: np.ndarray, moment: float) -> None:
+        """What is to be noted of an epoch that has been trained, whose steps had these losses, at a moment."""
+        self.context.epoch = self.finished + 1
+        self.losses, self.done = [losses], len(losses)
+        self._count_epoch()
+        self.context.steps_done = self.history.steps = self.steps_before
+        self.history.rows = self.rows_before
+        self._say(float((losses * self.source.share()).sum()), lambda: moment)
+
+    def _say(self, loss: float, clock: Callable[[], float]) -> None:
+        """Puts the numbers of an epoch into the history and before the callbacks."""
+        logs = {"loss": loss}
+        if self.validation is not None:
+            logs.update([(f"val_{name}", value) for name, value in self.validation().items()])
+        logs["lr"] = self.trainer.lr
+        logs["seconds"] = clock() - self.start
+        self.schedule.see(logs)
+        self.context.logs = logs
+        self.history.append({"epoch": self.context.epoch, **logs})
+        self.finished, self.done = self.context.epoch, 0
+        self._call("on_epoch_end")
 
     def _epoch(self) -> float:
         """The steps of one epoch; returns its mean loss. Between epochs the model has the average of its weights, if
@@ -210,13 +238,11 @@ class Loop:
             count = self._fetch()
             if count:
                 if self.done % KEEP_EVERY == 0:
-                    self._keep(f"those of step {self.done} of epoch {self.context.epoch}")
+                    self.keep(f"those of step {self.done} of epoch {self.context.epoch}")
                 self._call("on_progress")
         self._show_average(True)
-        self._keep(f"those of the end of epoch {self.context.epoch}")
-        self.context.steps_per_epoch = self.done
-        self.rows_before += self.source.rows_of(self.done)
-        self.steps_before += self.done
+        self.keep(f"those of the end of epoch {self.context.epoch}")
+        self._count_epoch()
         losses = self.losses[0] if len(self.losses) == 1 else np.concatenate(self.losses)
         return float((losses * self.source.share()).sum())
 
@@ -252,22 +278,30 @@ class Loop:
     def _steps_in(self, rows: float) -> int:
         return max(1, int(rows / self.trainer.batch_size))
 
+    def _count_epoch(self) -> None:
+        self.context.steps_per_epoch = self.done
+        self.rows_before += self.source.rows_of(self.done)
+        self.steps_before += self.done
+
     def _count_steps(self) -> None:
         self.context.steps_done = self.history.steps = self.trainer.step_count
         self.history.rows = self.rows_before + self.source.rows_of(self.trainer.step_count - self.steps_before)
 
-    def _keep(self, which: str) -> None:
+    def keep(self, which: str) -> None:
         """Set the weights aside as the last good ones; NonFiniteLoss when they are not finite themselves."""
+        if not self.weights_are_finite():
+            raise self._failure(self.done - 1, None)
+        self.good, self.good_from = self.model.parameters.copy_state(), which
+
+    def weights_are_finite(self) -> bool:
+        """And running statistics."""
         parameters = self.model.parameters
         # A sum is finite only if every term is. It may overflow all the same: then all are looked at.
         with np.errstate(over="ignore", invalid="ignore"):
             totals = [a.view(parameters.dtype).sum() for a in (parameters.arena, parameters.state) if len(a)]
-        if not (
-            all(map(math.isfinite, totals))
-            or all(np.isfinite(e.value).all() for e in (*parameters.entries, *parameters.buffers))
-        ):
-            raise self._failure(self.done - 1, None)
-        self.good, self.good_from = parameters.copy_state(), which
+        return all(map(math.isfinite, totals)) or all(
+            np.isfinite(entry.value).all() for entry in (*parameters.entries, *parameters.buffers)
+        )
 
     def _failure(self, step: int, error: NonFiniteLoss | None) -> NonFiniteLoss:
         """Restore the last good weights; the error to raise for a step of this epoch, counted from 0."""

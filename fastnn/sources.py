@@ -47,6 +47,13 @@ class Source(Protocol):
     def share(self) -> Array:
         """The share of the epoch's rows, or of their weight, that each step had, (steps,), when all have been made."""
 
+    def goes_ahead(self, constant: bool) -> bool:
+        """Whether it can make the steps of several epochs in one call; `constant`: at a rate that does not change."""
+
+    def run_epochs(self, first: int, count: int, rates: Array | None) -> Array:
+        """Makes all steps of so many epochs, the first of which is counted from 0, and returns their losses, (count,
+        steps). After it, `share` is called for each of them in order."""
+
     def close(self) -> None:
         """No more epochs follow, perhaps in the middle of one."""
 
@@ -130,10 +137,11 @@ class _InOrder:
         self._share = np.full(self.steps, self.batch_size / self.rows)
         self._share[-1] = (self.rows - (self.steps - 1) * self.batch_size) / self.rows
         self._epoch = order.rows
+        self._ahead: list[Array] = []  # the orders of epochs that have been trained and not been noted
         self._done = self._stop = 0
 
     def begin(self, epoch: int, done: int) -> None:
-        self._epoch = self.order(epoch)
+        self._epoch, self._ahead = self.order(epoch), []
         self._done = self._stop = done
 
     def fetch(self, limit: int) -> int:
@@ -148,10 +156,19 @@ class _InOrder:
         return min(steps * self.batch_size, self.rows)
 
     def share(self) -> Array:
+        if self._ahead:
+            self._epoch = self._ahead.pop(0)
         if self._weights is None:
             return self._share
         mass = np.add.reduceat(self._weights[self._epoch].astype(np.float64), np.arange(0, self.rows, self.batch_size))
         return mass * reciprocal(mass.sum())
+
+    def goes_ahead(self, constant: bool) -> bool:
+        del constant
+        return False
+
+    def run_epochs(self, first: int, count: int, rates: Array | None) -> Array:
+        raise NotImplementedError
 
     def close(self) -> None:
         """Nothing is open."""
@@ -174,6 +191,15 @@ class ArraySource(_InOrder):
         if self._full:
             return self._bound.run_full(1)  # at the trainer's rate, which is that of the step
         return self._bound.run(self._rows(), rates)
+
+    def goes_ahead(self, constant: bool) -> bool:
+        return type(self._bound) is Bound and (constant or not self._full)
+
+    def run_epochs(self, first: int, count: int, rates: Array | None) -> Array:
+        self._ahead = [self.order(epoch) for epoch in range(first, first + count)]
+        if self._full:
+            return self._bound.run_full(count)[:, None]
+        return self._bound.run_epochs(np.stack(self._ahead), rates)
 
     def close(self) -> None:
         del self._bound  # with the thread of an optimizer that has one

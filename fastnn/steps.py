@@ -43,10 +43,15 @@ class Steps(NamedTuple):
         return self._replace(**columns)
 
 
-def mini_batches(program: Program, order: Array, batch_size: int) -> Steps:
-    """A step for each batch of a flat order, the last one perhaps smaller."""
-    starts = np.arange(0, len(order), batch_size)
-    rows = np.minimum(batch_size, len(order) - starts)
+def mini_batches(program: Program, order: Array, batch_size: int, epochs: int = 1) -> Steps:
+    """A step for each batch of a flat order, the last one perhaps smaller.
+
+    epochs   so many orders of the same length follow each other, each of which is cut by itself
+    """
+    length = len(order) // epochs
+    of_one = np.arange(0, length, batch_size)
+    starts = (length * np.arange(epochs)[:, None] + of_one).ravel()
+    rows = np.tile(np.minimum(batch_size, length - of_one), epochs)
     return Steps(order, repeated(program.calls("gather", "update"), len(starts)), starts, rows)
 
 

@@ -193,6 +193,17 @@ class Trainer:
         self.walk = Walk(**{**state["walk"], "again": True}) if "walk" in state else None
         self.abandon_step()
 
+    def kept_arrays(self) -> dict[str, Array]:
+        """Copies of what steps have left here beside the model's own numbers, for `put_back`."""
+        return {name: arena.copy() for name, arena in self._kept_arenas()}
+
+    def put_back(self, arrays: Mapping[str, Array], step_count: int) -> None:
+        """What `kept_arrays` gave at that step."""
+        for name, arena in self._kept_arenas():
+            arena[...] = arrays[name]
+        self.step_count = step_count
+        self.abandon_step()
+
     def _kept_arenas(self) -> Iterator[tuple[str, Array]]:
         """The arenas that a step finds as the one before has left them, but for the model's."""
         return ((name, self._arenas[name]) for name in self.optimizer.kept)

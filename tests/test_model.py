@@ -114,10 +114,10 @@ def test_seed_decides_the_start():
     ],
 )
 def test_the_activation_behind_a_layer_chooses_its_start(layers, expected):
-    from fastnn.initializers import draw
+    from fastnn.initializers import draw, stream
 
     weight = Sequential(layers, inputs=100, dtype="float64").get_weights()[0]
-    np.testing.assert_array_equal(weight, draw(expected, 0, 0, "weight", (100, 400), 100))
+    np.testing.assert_array_equal(weight, draw(expected, stream(0), 0, "weight", (100, 400), 100))
 
 
 def test_one_layer_object_may_be_used_twice():

@@ -35,7 +35,7 @@ FLOORS = [
         "gradcheck",
         "scoring",
     },
-    {"batches", "checkpoints", "loop", "model", "prefetch", "range_test", "sources", "training"},
+    {"ahead", "batches", "checkpoints", "loop", "model", "prefetch", "range_test", "sources", "training"},
     {"sweeps"},
     {"cli"},
     {"__main__"},

@@ -43,6 +43,13 @@ class Schedule:
         """Whether the rate at every time depends on the lr0 that it is called with then."""
         return not self.monitors and all(schedule.follows_lr0 for schedule in self.within)
 
+    @property
+    def known_ahead(self) -> bool:
+        """Whether its rates follow from time alone, whatever happens in a training: of schedules of this package that
+        see no number and call no function of a user's."""
+        own = type(self).__module__.startswith(__package__) and type(self).see is Schedule.see
+        return own and all(schedule.known_ahead for schedule in self.within)
+
     def start(self) -> Schedule:
         """The schedule of one training; another object only where it has a state that the training changes."""
         return self
@@ -147,6 +154,10 @@ class ByHand(Schedule):
     """Rates of one's own: a function (lr0, t) -> rate, or the rates themselves, the last of which stays."""
 
     source: Rates
+
+    @property
+    def known_ahead(self) -> bool:
+        return not callable(self.source)
 
     @property
     def follows_lr0(self) -> bool:

@@ -69,8 +69,8 @@ class Report:
 class _Watch(Callback):
     """Tells the sweep the objective after each epoch, and ends the training when it is to end."""
 
-    def __init__(self, metric: str, decide: Decide) -> None:
-        self.metric, self.curve, self._decide = metric, list[float](), decide
+    def __init__(self, metric: str, decide: Decide, may_lag: bool) -> None:
+        self.may_lag, self.metric, self.curve, self._decide = may_lag, metric, list[float](), decide
 
     def on_train_begin(self, context: Context) -> None:
         if self.metric not in context.columns:
@@ -97,11 +97,13 @@ class Job:
     function   `build(config)` or `train(config, budget, report)`
     metric     the name of the objective among the history's columns
     data       what `fit` is given besides: X, y and validation_data; None for `train`
+    watched    whether every epoch may end a training
     """
 
     function: Callable[..., Any]
     metric: str
     data: Mapping[str, Any] | None
+    watched: bool = False
     own_loop: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -132,7 +134,7 @@ class Job:
             )
         if budget is not None:
             given = {**given, "epochs": budget}
-        watch = _Watch(self.metric, decide)
+        watch = _Watch(self.metric, decide, may_lag=not self.watched)
         watch.curve = curve
         arguments = {"progress": False, **(self.data or {}), **given}
         arguments["callbacks"] = [*_as_list(given.get("callbacks", ())), watch]

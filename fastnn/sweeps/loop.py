@@ -170,6 +170,7 @@ class _Sweep:
             raise TypeError("sweep(X=...): a function train(config, budget, report) has its own data")
         budget = None if budget is None else checks.integer("sweep", "budget", budget, minimum=1)
         strategy = strategy_for(space, search, trials, prune, larger, budget, seed)
+        job.watched = strategy.prunes
         return cls(job, space, strategy, larger, budget, version_of(build), job.data)
 
     @property
