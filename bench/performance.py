@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from bench import agreement, environment, kernels, output, pictures, products, readme, steps, sweep
+from bench import agreement, environment, kernels, output, pictures, products, readme, steps, sweep, timing
 
 PAGE = environment.ROOT / "docs" / "performance.md"
 TITLE = """# Performance
@@ -246,12 +246,15 @@ def sweep_section(result: Result) -> str:
     for row in (row for row in result["rows"] if not row["wrong"]):
         for name, seconds in row["seconds"].items():
             cells = [f"{row['name']}, by {name}", str(row.get("workers_of", {}).get(name, row["workers"]))]
-            cells += [number(seconds), *([number(row["start"].get(name), 2)] if "start" in row else [])]
+            mark = timing.mark(row["disturbed"].get(name, 0.0)) if "disturbed" in row else ""
+            cells += [number(seconds) + mark, *([number(row["start"].get(name), 2)] if "start" in row else [])]
             cells += [number(row["models_per_second"][name]), percent(row["fraction_of_peak"][name])]
             lines.append([*cells, number(row["numpy_ratio"][name])])
     start = ["of them until the first training"] if any("start" in row for row in result["rows"]) else []
     headings = ["models, by", "workers", "s", *start, "models a second", "of peak", "NumPy/"]
     tables = [output.markdown(headings, lines)]
+    if any("*" in cell for line in lines for cell in line):
+        tables.append(timing.LEGEND)
     return "\n\n".join([*tables, *(output.markdown(*table) for table in sweep.other_tables(result))])
 
 

@@ -112,9 +112,13 @@ def _replace(path: PathLike, data: bytes) -> None:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
         raise
+    sync_folder(target.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """A new name in a folder, or a rename, is on the disk only when the folder is."""
     if os.name == "posix":
-        # The rename itself is on the disk only when the folder is.
-        folder = os.open(target.parent, os.O_RDONLY)
+        folder = os.open(path, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:

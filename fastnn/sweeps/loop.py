@@ -201,7 +201,8 @@ class _Sweep:
     def run(self, runners: list[Runner], view: View) -> SweepResult:
         """Trains until the strategy has no more to ask for."""
         self._view = view
-        pool, begin, stopped = Pool(runners, self._decide), time.perf_counter(), "interrupted"
+        pool, begin = Pool(runners, self._decide), time.perf_counter()
+        stopped, interrupted = "interrupted", False
         for trial in self.trials:
             view.found(trial)
         try:
@@ -209,12 +210,15 @@ class _Sweep:
             stopped = "finished"
             pool.close()
         except KeyboardInterrupt:
+            interrupted = True
             view.interrupted()
         finally:
             if stopped != "finished":
                 self._cancelled.set()
                 pool.close(_PATIENCE)
                 with unbroken():
+                    if interrupted:
+                        self._hear_the_rest(pool, view)
                     for token in chain((task.token for task in self._running.values()), *self._waiting.values()):
                         self.strategy.drop(token)
         return SweepResult.of(self.said(), self.trials, time.perf_counter() - begin, stopped)
@@ -278,6 +282,15 @@ class _Sweep:
             self.strategy.tell(token, trial)
         del self._running[trial.key]
         return trial
+
+    def _hear_the_rest(self, pool: Pool, view: View) -> None:
+        """Trials that had come to their end when the sweep was stopped."""
+        while not pool.done.empty():
+            done = pool.done.get()
+            if done.error is None and done.outcome is not None and done.outcome.status is not None:
+                trial = self._heard(done, pool)
+                if trial is not None:
+                    view.found(trial)
 
     def _trial(self, done: Done) -> Trial:
         task = done.task

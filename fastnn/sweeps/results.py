@@ -48,7 +48,10 @@ class ResultsFile:
             self.trials, whole = self._existing(header, resume)
             os.ftruncate(self._file, whole)
             if not whole:
+                from fastnn.storage import sync_folder  # with it come model files, which sweeps in memory do not need
+
                 self._write(json.dumps(header))
+                sync_folder(self.path.absolute().parent)
         except BaseException:
             self.close()
             raise
