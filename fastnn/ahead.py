@@ -14,33 +14,52 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fastnn.bound import CHUNK_SECONDS, NonFiniteLoss
+from fastnn.interrupts import unbroken
 from fastnn.schedules import Constant
 
 if TYPE_CHECKING:
     from fastnn.loop import Loop
 
+Array = np.ndarray[Any, Any]
 _MOST_ROWS = 2**20  # whose numbers are held for a stretch
 
 
 class _Start(NamedTuple):
-    """Where a stretch began: what the trainer keeps beside the model, whose weights the loop has, and the steps."""
+    """Where a stretch began: what the trainer keeps beside the model, whose weights the loop has, and what was counted
+    up to there."""
 
     kept: Any
-    step_count: int
+    steps: int
+    rows: int
+    epochs: int
 
 
 def is_possible(loop: Loop) -> bool:
     """Whether epochs of this training may go ahead of what is noted of them."""
-    called = (*loop.hooks["on_epoch_end"], *loop.hooks["on_progress"])
-    lag = all(getattr(getattr(method, "__self__", None), "may_lag", False) is True for method in called)
     constant = isinstance(loop.schedule, Constant)
     return (
-        lag
+        all(map(_may_lag, (*loop.hooks["on_epoch_end"], *loop.hooks["on_progress"])))
         and loop.validation is None
         and loop.trainer.optimizer.ema_decay is None
         and loop.schedule.known_ahead
         and loop.source.goes_ahead(constant)
     )
+
+
+def _may_lag(method: Any) -> bool:
+    """Whether a callback says so of this hook: what a class says of its own does not hold for one that a class derived
+    from it has put in its place."""
+    callback = getattr(method, "__self__", None)
+    if getattr(callback, "may_lag", False) is not True:
+        return False
+    if "may_lag" in getattr(callback, "__dict__", {}):
+        return True
+    for cls in type(callback).__mro__:
+        if "may_lag" in vars(cls):
+            return True
+        if method.__name__ in vars(cls):
+            return False
+    return False
 
 
 def count(loop: Loop, most_steps: int) -> int:
@@ -61,46 +80,51 @@ def count(loop: Loop, most_steps: int) -> int:
 
 def train(loop: Loop, epochs: int) -> None:
     """Trains so many epochs and notes their numbers."""
-    start = _Start(loop.trainer.kept_arrays(), loop.trainer.step_count)
-    first, begin, noted = loop.finished, time.perf_counter(), 0
+    trainer = loop.trainer
+    start = _Start(trainer.kept_arrays(), trainer.step_count, loop.rows_before, loop.finished)
+    begin, made = time.perf_counter(), False
     try:
-        try:
-            rates = _rates(loop, first, epochs)
-            losses = loop.source.run_epochs(first, epochs, None if rates is None else rates.ravel())
-            whole = loop.weights_are_finite()
-        except (NonFiniteLoss, ValueError):  # which the epochs say themselves, one by one
-            whole = False
+        rates, losses = _made(loop, start, epochs)
+        made = True
         seconds = time.perf_counter() - begin
         loop.history.train_seconds += seconds
-        if not whole:
-            _begin_again(loop, start)
-            loop.goes_ahead = False
-            return
         loop.epoch_seconds = seconds / epochs
-        for epoch in range(epochs):
-            if rates is not None:
-                loop.trainer.lr = float(rates[epoch, -1])
-            loop.note(losses[epoch], begin + seconds * (epoch + 1) / epochs)
-            noted = epoch + 1
-            if loop.context.reason is not None:
-                break
-        if noted < epochs:
-            _begin_again(loop, start)
-            _train_silently(loop, first, noted)
+        if losses is not None:
+            for epoch in range(epochs):
+                if rates is not None:
+                    trainer.lr = float(rates[epoch, -1])
+                loop.note(losses[epoch], begin + seconds * (epoch + 1) / epochs)
+                if loop.context.reason is not None:
+                    break
+        loop.goes_ahead = losses is not None
+        if loop.finished < start.epochs + epochs:
+            with unbroken():
+                _end(loop, start)
     except BaseException as error:  # Ctrl-C, or a callback's
-        loop.history.trim()
-        noted = loop.finished - first
-        made = (loop.trainer.step_count - start.step_count) // (loop.source.steps or 1)
-        _begin_again(loop, start)
-        _train_silently(loop, first, noted)
+        with unbroken():
+            whole = 0 if made else (trainer.step_count - start.steps) // (loop.source.steps or 1)
+            _end(loop, start)
         if isinstance(error, KeyboardInterrupt):
-            for _ in range(made - noted):
+            while whole and loop.context.reason is None:  # nobody has heard of them
                 loop.epoch()
+                whole -= 1
         raise
-    loop.keep(f"those of the end of epoch {loop.context.epoch}")
+    if loop.goes_ahead:
+        loop.keep(f"those of the end of epoch {loop.context.epoch}")
 
 
-def _rates(loop: Loop, first: int, epochs: int) -> np.ndarray[Any, Any] | None:
+def _made(loop: Loop, start: _Start, epochs: int) -> tuple[Array | None, Array | None]:
+    """The rates and the losses of so many epochs that are trained, (epochs, steps); the losses are None where something
+    is not finite, which the epochs say themselves, one by one."""
+    try:
+        rates = _rates(loop, start.epochs, epochs)
+        losses = loop.source.run_epochs(start.epochs, epochs, None if rates is None else rates.ravel())
+    except (NonFiniteLoss, ValueError):
+        return None, None
+    return rates, losses if loop.weights_are_finite() else None
+
+
+def _rates(loop: Loop, first: int, epochs: int) -> Array | None:
     """Of each step, (epochs, steps); None where it is the trainer's throughout."""
     schedule, steps = loop.schedule, loop.source.steps or 1
     if isinstance(schedule, Constant):
@@ -111,13 +135,15 @@ def _rates(loop: Loop, first: int, epochs: int) -> np.ndarray[Any, Any] | None:
     return np.repeat(schedule.rates(loop.lr0, epochs, first)[:, None], steps, axis=1)
 
 
-def _begin_again(loop: Loop, start: _Start) -> None:
+def _end(loop: Loop, start: _Start) -> None:
+    """Has a stretch end with the last epoch that is in the history: all is as if no other had been trained."""
+    loop.history.trim()
+    noted = loop.history["epoch"]
+    epochs = max(int(noted[-1]) - start.epochs, 0) if noted else 0
     loop.model.parameters.restore_state(loop.good)
-    loop.trainer.put_back(start.kept, start.step_count)
-
-
-def _train_silently(loop: Loop, first: int, epochs: int) -> None:
-    """Trains epochs again that have been noted."""
+    loop.trainer.put_back(start.kept, start.steps)
     if epochs:
-        rates = _rates(loop, first, epochs)
-        loop.source.run_epochs(first, epochs, None if rates is None else rates.ravel())
+        rates = _rates(loop, start.epochs, epochs)
+        loop.source.run_epochs(start.epochs, epochs, None if rates is None else rates.ravel())
+    steps = loop.source.steps or 1
+    loop.back_to(start.epochs + epochs, start.steps + epochs * steps, start.rows + epochs * loop.source.rows_of(steps))

@@ -77,7 +77,8 @@ class Callback:
     last      whether it is called after all others, wherever in the list it stands
     may_lag   whether `on_epoch_end` looks at the epoch's number and `logs` alone: where all callbacks do, and there are
               no validation data, short epochs are trained some 50 ms ahead, at a fraction of the cost. The model is
-              then further on than the callback knows; `stop` ends the training where it would have ended
+              then further on than the callback knows; `stop` ends the training where it would have ended. A class that
+              overrides `on_epoch_end` or `on_progress` says it again
     """
 
     last: ClassVar[bool] = False

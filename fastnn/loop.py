@@ -212,6 +212,11 @@ class Loop:
         self.history.rows = self.rows_before
         self._say(float((losses * self.source.share()).sum()), lambda: moment)
 
+    def back_to(self, epochs: int, steps: int, rows: int) -> None:
+        """Counts anew: so many epochs are finished, with so many steps and rows, and no other is begun."""
+        self.finished, self.done = epochs, 0
+        self.steps_before, self.rows_before = steps, rows
+
     def _say(self, loss: float, clock: Callable[[], float]) -> None:
         """Puts the numbers of an epoch into the history and before the callbacks."""
         logs = {"loss": loss}

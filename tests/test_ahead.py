@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 import fastnn as fnn
-from fastnn import ahead
+from fastnn import ahead, history, loop, sources
 from fastnn.bound import Bound
 from fastnn.callbacks import Callback, Context
 from fastnn.loop import Loop
@@ -221,3 +222,98 @@ def test_a_loss_that_is_not_finite_is_that_of_its_epoch_and_step(optimizer: Any)
     late, punctual = diverged(Lagging), diverged(Punctual)
     assert late == punctual
     assert "epoch" in late[0]
+
+
+def test_ctrl_c_at_any_line_leaves_weights_history_and_counts_of_the_same_epoch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings: dict[str, Any] = {"epochs": 4, "layers": [fnn.Dense(3)]}
+    after: dict[int, list[bytes]] = {}
+
+    class Expected(Punctual):
+        def on_epoch_end(self, context: Context) -> None:
+            after[context.epoch] = [w.tobytes() for w in context.model.get_weights()]
+
+    fit(Expected(), **settings)
+    files = {module.__file__ for module in (ahead, history, loop, sources)}
+    real, left = ahead.train, [0]
+
+    def interrupted(frame: Any, event: str, argument: object) -> Any:
+        if event == "line":
+            left[0] -= 1
+            if left[0] == 0:
+                raise KeyboardInterrupt
+        return interrupted if frame.f_code.co_filename in files else None
+
+    def train(*given: Any) -> None:
+        before = sys.gettrace()
+        sys.settrace(interrupted)
+        try:
+            real(*given)
+        finally:
+            sys.settrace(before)
+
+    monkeypatch.setattr(ahead, "train", train)
+    for lines in range(1, 1000):
+        left[0] = lines
+        model, found = fit(Lagging(3, lambda context: context.stop("enough")), **settings)
+        if left[0] > 0:  # it has ended before that line
+            break
+        epochs = found.epochs
+        assert found["epoch"] == [*range(1, epochs + 1)], lines
+        assert epochs <= 3
+        assert [w.tobytes() for w in model.get_weights()] == after[epochs], lines
+        assert (found.steps, found.rows) == (6 * epochs, ROWS * epochs), lines
+    assert 100 < lines < 999
+
+
+def test_a_second_ctrl_c_does_not_find_a_stretch_half_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = ahead._rates
+
+    def rates(loop: Loop, first: int, epochs: int) -> Array | None:
+        if loop.finished > 1:  # in the midst of putting back
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(loop, first, epochs)
+
+    def raised(context: Context) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ahead, "_rates", rates)
+    model, found = fit(Lagging(7, raised))
+    monkeypatch.undo()
+    assert (found.stopped, found.epochs, found.steps) == ("interrupted", 7, 42)
+    assert facts(model, found)[4] == facts(*fit(Punctual(), epochs=7))[4]
+
+
+def test_ctrl_c_in_a_callback_calls_none_again() -> None:
+    def raised(context: Context) -> None:
+        raise KeyboardInterrupt
+
+    def ended(kind: type[Lagging]) -> list[Any]:
+        callback = kind(7, raised)
+        return [*facts(*fit(callback)), callback.seen]
+
+    assert ended(Lagging) == ended(Punctual)
+
+
+def test_a_class_that_overrides_a_hook_says_itself_whether_it_may_lag(stretches: list[int]) -> None:
+    class Bar(fnn.ProgressBar):
+        def on_epoch_end(self, context: Context) -> None:
+            """It may look at the model."""
+
+    class Late(Bar):
+        may_lag = True
+
+    class Later(Late):
+        def on_train_begin(self, context: Context) -> None:
+            """Not called between epochs."""
+
+    fit(Bar())
+    assert not stretches
+    for callback in (fnn.ProgressBar(), Late(), Later()):
+        fit(callback)
+        assert stretches.pop() == 22
+    one = Bar()
+    one.may_lag = True
+    fit(one)
+    assert stretches

@@ -15,7 +15,7 @@ from fastnn.kernels import OPERATIONS
 ROOT = Path(fastnn.__file__).parent
 
 FLOORS = [
-    {"checks", "described", "randomness"},
+    {"checks", "described", "interrupts", "randomness"},
     {"kernels"},
     {"plan"},
     # what a user writes down, and what tables need

@@ -20,8 +20,8 @@ import sweeping
 from sweeping import DATA, build, value_of
 
 import fastnn as fnn
+from fastnn.interrupts import unbroken
 from fastnn.sweeps import ResultsError, results
-from fastnn.sweeps.interrupts import unbroken
 from fastnn.sweeps.space import Choice, Integers, Range
 from fastnn.sweeps.summary import last_line, student_t
 from fastnn.sweeps.trials import Trial

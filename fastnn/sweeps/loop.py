@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from fastnn import checks
+from fastnn.interrupts import unbroken
 
 from .arguments import not_in_a_worker, objective, strategy_for
-from .interrupts import unbroken
 from .job import CANCELLED, PRUNED, UNKNOWN, Job, Outcome, checked_data, version_of
 from .results import ResultsFile
 from .space import Space

@@ -1,5 +1,6 @@
-"""Ctrl-C at a moment that suits: a trial's line, its place in the result and in the study are written together or not
-at all, and no storage of Optuna's is left in the midst of a transaction."""
+"""Ctrl-C at a moment that suits: the weights of a training, its moments and its history are put back together; a
+trial's line, its place in the result and in the study are written together or not at all, and no storage of Optuna's is
+left in the midst of a transaction."""
 
 from __future__ import annotations
 
