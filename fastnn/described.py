@@ -16,10 +16,10 @@ class _Described:
     their default, are left out of the text."""
 
     def __eq__(self, other: object) -> bool:
-        return _values(self) == _values(other) if type(other) is type(self) else NotImplemented
+        return values(self) == values(other) if type(other) is type(self) else NotImplemented
 
     def __hash__(self) -> int:
-        return hash(_values(self))
+        return hash(values(self))
 
     def __repr__(self) -> str:
         names = sorted(_names(self), key=lambda name: self.__dataclass_fields__[name].kw_only)  # type: ignore[attr-defined]
@@ -43,7 +43,8 @@ def _is_usual(item: Any, name: str) -> bool:
     return bool(own.kw_only and not value and value == own.default)
 
 
-def _values(item: Any) -> tuple[Any, ...]:
+def values(item: Any) -> tuple[Any, ...]:
+    """Of the fields of a description."""
     return tuple(getattr(item, name) for name in _names(item))
 
 

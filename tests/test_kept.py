@@ -55,6 +55,42 @@ def test_a_plan_with_a_function_of_the_users_is_not_kept() -> None:
     assert trainer_of([own, fnn.Dense(3)]).plan is not trainer_of([own, fnn.Dense(3)]).plan
 
 
+class Doubled(fnn.Dense):
+    """A user's: how many outputs it writes is no field of the description."""
+
+    def __init__(self, twice: bool) -> None:
+        super().__init__(3)
+        object.__setattr__(self, "twice", twice)
+
+
+class Slow(fnn.SGD):
+    """The same of an optimizer."""
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"layers": [Doubled(True), fnn.Dense(3)]},
+        {"optimizer": Slow(0.1)},
+        {"layers": [fnn.Dense(4, weight_init=lambda generator, shape: np.zeros(shape)), fnn.Dense(3)]},
+    ],
+    ids=["a layer", "an optimizer", "an initializer"],
+)
+def test_what_a_user_has_made_is_kept_by_no_plan(settings: dict[str, Any]) -> None:
+    """It may differ where its fields do not, and hold anything alive."""
+    before = dict(kept_plans._PLANS)
+    assert trainer_of(**settings).plan is not trainer_of(**settings).plan
+    assert before == kept_plans._PLANS
+
+
+def test_descriptions_that_are_equal_and_differ_have_plans_of_their_own() -> None:
+    """Zeros of both signs make outputs of both."""
+    X = -np.ones((4, 5), np.float32)
+    for slope in (0.0, -0.0):
+        model = fnn.Sequential([fnn.Activation(fnn.LeakyReLU(slope))], inputs=5)
+        assert np.signbit(model.predict(X)).all() == (not np.signbit(slope))
+
+
 def test_no_more_than_so_many_plans_are_kept() -> None:
     first = trainer_of().plan
     for batch_size in range(100, 100 + kept_plans._MOST):

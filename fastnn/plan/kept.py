@@ -1,27 +1,52 @@
 """Plans that are kept: an architecture is compiled once, however many models of it are trained."""
 
 from collections.abc import Callable, Hashable
+from types import FunctionType, NoneType
+from typing import Any
 
+import numpy as np
+
+from ..described import values
+from ..kernels.table import float_word
 from .plan import Plan
 
 _PLANS: dict[Hashable, Plan] = {}
 _MOST = 64
 
 
-def kept(of: Hashable, make: Callable[[], Plan]) -> Plan:
+def kept(of: tuple[Any, ...], make: Callable[[], Plan]) -> Plan:
     """The plan that was made last for the same, or a new one.
 
-    of   all that the plan follows from; where it cannot be hashed, nothing is kept
+    of   all that the plan follows from; where there is something of a user's in it, nothing is kept
     """
     try:
-        found = _PLANS.get(of)
+        key = _exactly(of)
     except TypeError:
         return make()
+    found = _PLANS.get(key)
     if found is None:
-        found = make()
-        # An operation that a user has made may hold anything alive.
-        if all(call.operation.address is None for call in found.calls):
-            _PLANS[of] = found
-            for oldest in list(_PLANS)[:-_MOST]:
-                _PLANS.pop(oldest, None)  # another thread may have been here
+        found = _PLANS[key] = make()
+        for oldest in list(_PLANS)[:-_MOST]:
+            _PLANS.pop(oldest, None)  # another thread may have been here
     return found
+
+
+def _exactly(value: Any) -> Hashable:
+    """What equals that of another value only if nothing differs: 0.0 and -0.0 do, True and 1.
+
+    TypeError for what a user has made: an object may have more in it than the fields that it is compared by, and a
+    function may hold anything alive.
+    """
+    kind = type(value)
+    if kind in (str, NoneType) or isinstance(value, np.dtype):
+        return value  # type: ignore[no-any-return]
+    if kind in (bool, int):
+        return kind, value
+    if kind is float:
+        return kind, float_word(value)
+    if kind is tuple:
+        return tuple(map(_exactly, value))
+    of = value if isinstance(value, (type, FunctionType)) else kind
+    if not of.__module__.startswith("fastnn.") or getattr(of, "__closure__", None):
+        raise TypeError(f"{value!r} is a user's")
+    return value if of is value else (kind, *map(_exactly, values(value)))
