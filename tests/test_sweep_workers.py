@@ -29,9 +29,11 @@ from sweeping import DATA, X, Y, build, curve_of, data_of, threads_of, value_of
 
 import fastnn as fnn
 from fastnn.sweeps import results, shared
-from fastnn.sweeps.job import CANCELLED, Job
+from fastnn.sweeps.job import CANCELLED, Job, Outcome
+from fastnn.sweeps.loop import _Sweep
 from fastnn.sweeps.reports import HERE, Reports, decide_by
-from fastnn.sweeps.workers import Pool, Task
+from fastnn.sweeps.view import Progress
+from fastnn.sweeps.workers import Pool, Task, WorkerDied
 
 TESTS = Path(__file__).parent
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS)])}
@@ -913,3 +915,22 @@ def test_ten_thousand_trials_take_less_than_300_mib(tmp_path: Path) -> None:
     script = RSS.format(path=str(tmp_path / "sweep.jsonl"))
     done = subprocess.run([sys.executable, "-c", script], env=ENVIRONMENT, capture_output=True, text=True, check=True)
     assert int(done.stdout) < 300
+
+
+def test_trials_that_overtake_one_that_is_tried_again_are_not_running_for_ever() -> None:
+    """A worker that dies finds the next trial waiting, and the one that it died of behind that."""
+
+    class DiesOnce:
+        def run(self, task: Task, decide: Any) -> Outcome:
+            if (task.number, task.attempts) == (0, 1):
+                raise WorkerDied("as the test says")
+            return Outcome("finished", task.config["value"])
+
+        def close(self) -> None:
+            """Nothing was started."""
+
+    sweep = _Sweep.of(value_of, FOUR, None, None, None, "grid", None, None, None, "min", None, 0)
+    view = Progress(FOUR, 4, "loss", larger_is_better=False)
+    result = sweep.run([DiesOnce()], view)
+    assert len(result.trials) == 4
+    assert (view.done, view.running) == (4, {})

@@ -231,18 +231,24 @@ class _Sweep:
                 with unbroken():
                     asked = self._ask(pool)
             while self._next and len(self._running) - len(self._next) < workers:
-                task = self._next.popleft()
-                view.started(task.number, task.config)
+                self._say_begun(view)
             if self._running:
                 try:
                     done = pool.done.get(timeout=_LOOKS)
                 except queue.Empty:
                     view.tick()
                     continue
+                # Before a trial that is tried again a worker takes those that were waiting.
+                while self._next and self._next[0].number <= done.task.number:
+                    self._say_begun(view)
                 with unbroken():
                     trial = self._heard(done, pool)
                 if trial is not None:
                     view.found(trial)
+
+    def _say_begun(self, view: View) -> None:
+        task = self._next.popleft()
+        view.started(task.number, task.config)
 
     def _ask(self, pool: Pool) -> bool:
         """Hands the next configuration to the workers, if it is neither done nor at work; False: there is none."""
