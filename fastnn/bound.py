@@ -36,6 +36,7 @@ _GATHERED_AT_ONCE = 64  # tiles of a full batch, between which Ctrl-C arrives
 _AHEAD_FIRST, _AHEAD_GROWS, _AHEAD = 16, 16, 4096
 _PAUSE = 1e-4  # seconds, between attempts to make a step while another thread makes one
 _PARTS, _PARTS_BYTES = 8, 2**28  # of the gradients of a full batch: as many threads share it; no more memory than this
+_NO_ROWS = np.empty(0, np.int64)
 _KEPT_BYTES = 2**30  # a full batch larger than this is gathered anew in every step
 
 
@@ -108,8 +109,7 @@ class Bound:
         """
         program, batch_size = self._program(self._trainer.batch_size), self._trainer.batch_size
         flat, epochs = checks.row_numbers(orders.ravel(), self.rows, batch_size), len(orders)
-        of = program, len(flat), batch_size, epochs
-        steps = self._steps(of, lambda: mini_batches(program, flat, batch_size, epochs))._replace(order=flat)
+        steps = self._in_batches(program, flat, batch_size, epochs)
         losses = self._run(program, steps, rates=None if rates is None else checked_rates(rates, len(steps.starts)))
         return losses.reshape(epochs, -1)
 
@@ -206,9 +206,13 @@ class Bound:
         rows_of_order = checks.row_numbers(order, self.rows, batch_size)
         if rows_of_order.ndim == 2:
             batch_size = rows_of_order.shape[1]
-        flat = rows_of_order.flatten() if copy else rows_of_order.ravel()
-        steps = self._steps((program, len(flat), batch_size, 1), lambda: mini_batches(program, flat, batch_size))
-        return steps._replace(order=flat)
+        return self._in_batches(program, rows_of_order.flatten() if copy else rows_of_order.ravel(), batch_size)
+
+    def _in_batches(self, program: Program, order: Array, batch_size: int, epochs: int = 1) -> Steps:
+        """The same of a flat order, or of several. It may be large: what is kept of the steps does not hold it."""
+        of = program, len(order), batch_size, epochs
+        steps = self._steps(of, lambda: mini_batches(program, order, batch_size, epochs)._replace(order=_NO_ROWS))
+        return steps._replace(order=order)
 
     def _steps(self, of: tuple[Any, ...], make: Callable[[], Steps]) -> Steps:
         """The steps that were asked for last, if they are asked for again: chunks of the same steps are prepared once.

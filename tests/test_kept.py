@@ -2,6 +2,7 @@
 and changes nothing."""
 
 import threading
+import weakref
 from typing import Any
 
 import cases
@@ -160,6 +161,17 @@ def test_arrays_of_an_earlier_run_may_go() -> None:
         del copy
         anew.bind(X, y).run(order)
     assert weights(once) == weights(anew)
+
+
+def test_bound_data_hold_no_order_but_the_last() -> None:
+    """That of data larger than memory is large itself."""
+    X, y = networks.data("cross_entropy", 43, 5, 3, "float32")
+    bound = trainer_of().bind(X, y)
+    orders = [order.copy() for order in ORDERS]
+    alive = [weakref.ref(order) for order in orders]
+    while orders:
+        bound.run(orders.pop(0))
+    assert [order() is None for order in alive] == [True, True, True, False]
 
 
 @pytest.mark.parametrize("backend", cases.COMPILED)
