@@ -1,7 +1,7 @@
 """Plans that are kept: an architecture is compiled once, however many models of it are trained."""
 
 from collections.abc import Callable, Hashable
-from types import FunctionType, NoneType
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -38,14 +38,16 @@ def _exactly(value: Any) -> Hashable:
     function may hold anything alive.
     """
     kind = type(value)
-    if kind in (str, NoneType) or isinstance(value, np.dtype):
+    if kind is str or value is None:
         return value  # type: ignore[no-any-return]
-    if kind in (bool, int):
-        return kind, value
     if kind is float:
         return kind, float_word(value)
+    if kind is bool or kind is int:
+        return kind, value
     if kind is tuple:
         return tuple(map(_exactly, value))
+    if isinstance(value, np.dtype):
+        return value
     of = value if isinstance(value, (type, FunctionType)) else kind
     if not of.__module__.startswith("fastnn.") or getattr(of, "__closure__", None):
         raise TypeError(f"{value!r} is a user's")

@@ -1,8 +1,6 @@
 """Runners: what walks a plan. The reference runner is a Python loop over NumPy kernels; the native one hands whole
-stretches of passes to a compiled loop, which calls kernels by address and holds no GIL.
-
-A pass runs the calls [first, last) of a plan on some rows; a training step is one pass, or several for a batch that is
-taken in tiles. `Passes` says what each pass is given.
+stretches of passes to a compiled loop, which calls kernels by address and holds no GIL. `Passes` says what each pass is
+given.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
