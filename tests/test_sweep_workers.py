@@ -28,10 +28,10 @@ import sweeping
 from sweeping import DATA, X, Y, build, curve_of, data_of, threads_of, value_of
 
 import fastnn as fnn
-from fastnn.sweeps import results, shared
+from fastnn.sweeps import elsewhere, results, shared
 from fastnn.sweeps.job import CANCELLED, Job, Outcome
 from fastnn.sweeps.loop import _Sweep
-from fastnn.sweeps.reports import HERE, Reports, decide_by
+from fastnn.sweeps.reports import HERE, Reports, asking, decide_by
 from fastnn.sweeps.view import Progress
 from fastnn.sweeps.workers import Pool, Task, WorkerDied
 
@@ -339,23 +339,36 @@ class KilledWorker(Exception):
 
 
 class Kills(Executor):
-    """A cluster whose workers all die of their trials."""
+    """A cluster whose workers all die of their trials, each of which it tries again by itself."""
 
-    def __init__(self, allowed_failures: int) -> None:
-        self.allowed_failures, self.deaths = allowed_failures, 0
+    def __init__(self, allowed_failures: int, deaf: bool) -> None:
+        self.allowed_failures, self.deaf, self.deaths = allowed_failures, deaf, 0
 
     def submit(self, function: Any, /, *given: Any, **named: Any) -> Future[Any]:
-        self.deaths += self.allowed_failures + 1
         found: Future[Any] = Future()
+        for _ in range(self.allowed_failures + 1):
+            with asking(given[3]) as asked:
+                answer = None if self.deaf else asked.begin()
+            if answer is not None:
+                found.set_result(answer)
+                return found
+            self.deaths += 1
         found.set_exception(KilledWorker(self.allowed_failures))
         return found
 
 
-@pytest.mark.parametrize(("allowed_failures", "deaths"), [(0, 3), (2, 3), (3, 4), (7, 8)])
-def test_deaths_that_dask_counts_are_attempts_of_the_trial(allowed_failures: int, deaths: int) -> None:
-    executor = Kills(allowed_failures)
+@pytest.mark.parametrize("deaf", [False, True], ids=["asked", "behind a firewall"])
+@pytest.mark.parametrize("allowed_failures", [0, 1, 2, 3, 7])
+def test_a_trial_kills_three_workers_of_dask_and_no_more(
+    allowed_failures: int, deaf: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(elsewhere, "OnExecutor", elsewhere.OnDask)
+    executor = Kills(allowed_failures, deaf)
     (trial,) = fnn.sweep(value_of, fnn.Space(value=[1.0]), executor=executor, progress=False).trials
+    # Where nobody can ask, Dask's own count holds.
+    deaths = {0: 3, 1: 4, 2: 3, 3: 4, 7: 8}[allowed_failures] if deaf else 3
     assert (trial.status, trial.attempts, executor.deaths) == ("failed", deaths, deaths)
+    assert (trial.error or "").startswith("its workers died")
     assert (trial.error or "").endswith(f", at attempt {deaths}")
 
 
@@ -376,7 +389,7 @@ def test_a_sweep_on_dask_survives_its_workers(tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
     import dask
 
-    settings = {"distributed.scheduler.allowed-failures": 2, "distributed.comm.timeouts.connect": "5s"}
+    settings = {"distributed.comm.timeouts.connect": "5s"}
     with (
         dask.config.set(settings),
         distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,

@@ -20,10 +20,10 @@ from typing import Any
 
 from .job import Decide, Job, Outcome
 from .processes import InProcess
-from .reports import HERE, Address, Reports, decide_by
+from .reports import BEGINS, HERE, Address, Reports, asking, decide_by
 from .shared import mapped, opened
 from .threads import one_thread_each
-from .workers import Runner, Task, WorkerDied, cores
+from .workers import ATTEMPTS, Runner, Task, WorkerDied, cores
 
 
 @contextmanager
@@ -42,7 +42,8 @@ def runners(executor: Any, job: Job, count: int | None, watched: bool) -> Iterat
         elif isinstance(executor, Executor):
             sent, host, most = _sent(executor, job, stack)
             reports = stack.enter_context(Reports(host, watched))
-            found = [OnExecutor(executor, sent, reports) for _ in range(count or most)]
+            kind = OnDask if _is_dask(executor) else OnExecutor
+            found = [kind(executor, sent, reports) for _ in range(count or most)]
         elif callable(executor):
             first = _made_by(executor)
             stack.callback(first.shutdown, wait=False)
@@ -118,8 +119,6 @@ class OnExecutor:
 
     def __init__(self, executor: Executor, sent: Any, reports: Reports) -> None:
         self._executor, self._sent, self._reports = executor, sent, reports
-        # Dask gives tasks of the same arguments one result else.
-        self._given = {"pure": False} if _is_dask(executor) else {}
         self._future: Future[Any] | None = None
         self._ended: queue.SimpleQueue[Future[Any] | None] = queue.SimpleQueue()
         self._closed = False
@@ -136,9 +135,6 @@ class OnExecutor:
         except WorkerDied:
             raise
         except Exception as error:
-            if type(error).__name__ == "KilledWorker":  # Dask has tried again by itself
-                times = getattr(error, "allowed_failures", 2) + 1
-                raise WorkerDied(f"its workers died ({error})", times) from None
             raise RuntimeError(
                 f"sweep(executor={self._name}): the executor failed, not a trial ({type(error).__name__}: {error}); "
                 "the trials that are done are kept"
@@ -167,11 +163,11 @@ class OnExecutor:
         )
 
     def _result(self, task: Task, address: Address) -> Outcome:
-        return Outcome(*self._waited(run_there, self._sent, task.config, task.budget, address, **self._given))
+        return Outcome(*self._waited(run_there, self._sent, task.config, task.budget, address))
 
-    def _waited(self, function: Callable[..., Any], *given: Any, **named: Any) -> Any:
+    def _waited(self, function: Callable[..., Any], *given: Any) -> Any:
         """What a function returns there."""
-        self._future = future = self._executor.submit(function, *given, **named)
+        self._future = future = self._submit(function, *given)
         future.add_done_callback(self._ended.put)
         try:
             # Not future.result(): nothing wakes that before the trial is done.
@@ -182,6 +178,42 @@ class OnExecutor:
             return future.result()
         finally:
             self._future = None  # Dask computes again what is held and was lost with a worker
+
+    def _submit(self, function: Callable[..., Any], *given: Any) -> Future[Any]:
+        return self._executor.submit(function, *given)
+
+
+class OnDask(OnExecutor):
+    """Hands trials to a Dask cluster, which runs a trial again by itself when its worker died: each time it asks here
+    whether it may begin."""
+
+    def run(self, task: Task, decide: Decide) -> Outcome:
+        """As `Runner.run`."""
+        self._begun, self._most = 0, ATTEMPTS - task.attempts + 1
+
+        def counted(step: int, value: float) -> str | None:
+            if step != BEGINS:
+                return decide(step, value)
+            self._begun += 1
+            return _ENOUGH if self._begun > self._most else None
+
+        return super().run(task, counted)
+
+    def _result(self, task: Task, address: Address) -> Outcome:
+        try:
+            found = self._waited(run_on_dask, self._sent, task.config, task.budget, address)
+        except Exception as error:
+            if type(error).__name__ != "KilledWorker":
+                raise
+            # Dask has had enough before, or no worker could ask.
+            raise WorkerDied(f"its workers died ({error})", getattr(error, "allowed_failures", 2) + 1) from None
+        if found == _ENOUGH:
+            raise WorkerDied("its workers died, one after the other", self._most)
+        return Outcome(*found)
+
+    def _submit(self, function: Callable[..., Any], *given: Any) -> Future[Any]:
+        # Dask gives tasks of the same arguments one result else.
+        return self._executor.submit(function, *given, pure=False)
 
 
 class OnOwnExecutor(OnExecutor):
@@ -224,20 +256,28 @@ class _Nowhere(Executor):
     """No executor yet."""
 
 
+_ENOUGH = "begun often enough"
 _JOBS: dict[bytes, Job] = {}  # of this process, by what was sent: the last one
 
 
-def run_there(sent: Any, config: Any, budget: int | None, address: Address | None) -> tuple[Any, ...]:
+def run_there(sent: Job | bytes, config: Any, budget: int | None, address: Address | None) -> tuple[Any, ...]:
     """One trial, where the executor runs it."""
-    job: Job
     if isinstance(sent, bytes):
-        found = _JOBS.get(sent)
-        if found is None:
-            found = opened(pickle.loads(sent))
+        job = _JOBS.get(sent)
+        if job is None:
+            job = opened(pickle.loads(sent))
             _JOBS.clear()
-            _JOBS[sent] = found
-        job = found
+            _JOBS[sent] = job
     else:
-        job = sent if isinstance(sent, Job) else sent.job()
+        job = sent
     with one_thread_each(), decide_by(address) as decide:
         return tuple(job.run(config, budget, decide))
+
+
+def run_on_dask(sent: Any, config: Any, budget: int | None, address: Address) -> tuple[Any, ...] | str:
+    """The same on a worker of Dask, unless the trial has been begun there too often."""
+    with asking(address) as asked:
+        if asked.begin() == _ENOUGH:
+            return _ENOUGH
+        with one_thread_each():
+            return tuple(sent.job().run(config, budget, asked))

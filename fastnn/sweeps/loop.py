@@ -28,10 +28,8 @@ from .summary import SweepResult
 from .threads import one_thread_each
 from .trials import Trial, key_of
 from .view import View, view_of
-from .workers import Done, InThread, Pool, Runner, Task, WorkerDied, cores
+from .workers import ATTEMPTS, Done, InThread, Pool, Runner, Task, WorkerDied, cores
 
-ATTEMPTS = 3
-"""How many times a configuration may kill its worker."""
 _LOOKS = 0.1  # seconds between two looks at Ctrl-C and the view
 _PATIENCE = 0.8  # seconds that trainings have to end after Ctrl-C
 

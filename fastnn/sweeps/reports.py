@@ -24,6 +24,7 @@ from typing import NamedTuple
 from .job import CANCELLED, Decide
 
 HERE = "127.0.0.1"
+BEGINS = -1  # the step that a training reports which must not be begun too often
 _APART = 0.5  # seconds between two questions of a training whose epochs need not be reported
 _PATIENCE = 10.0  # seconds to connect, and to prove that one knows the key
 
@@ -151,14 +152,21 @@ def decide_by(address: Address | None) -> Iterator[Decide]:
     if address is None:
         yield lambda step, value: None
         return
-    asking = _Asking(address)
+    with asking(address) as asked:
+        yield asked
+
+
+@contextmanager
+def asking(address: Address) -> Iterator[Asking]:
+    """The sweep, to be asked by its port."""
+    asked = Asking(address)
     try:
-        yield asking
+        yield asked
     finally:
-        asking.close()
+        asked.close()
 
 
-class _Asking:
+class Asking:
     """Asks the sweep, once there is something to ask."""
 
     def __init__(self, address: Address) -> None:
@@ -183,6 +191,11 @@ class _Asking:
         except (EOFError, OSError):  # who asked for this training is no longer there
             return CANCELLED
         return answer
+
+    def begin(self) -> str | None:
+        """Asks at once whether the training may begin."""
+        self._next = 0.0
+        return self(BEGINS, math.nan)
 
     def _connect(self) -> Connection:
         connected = socket.create_connection(self._address[:2], _PATIENCE)

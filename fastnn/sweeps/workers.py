@@ -19,6 +19,9 @@ from .job import CANCELLED, Decide, Job, Outcome
 from .space import Config
 from .threads import one_thread_here
 
+ATTEMPTS = 3
+"""How many times a configuration may kill its worker."""
+
 
 class Task(NamedTuple):
     """A trial to run."""
