@@ -17,7 +17,7 @@ import time
 import tracemalloc
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
@@ -264,15 +264,55 @@ def test_a_process_that_is_killed_before_it_begins_is_started_again_while_others
     assert sorted(trial.attempts for trial in result.trials) == [1] * 19 + [2]
 
 
-def test_a_pool_that_breaks_ends_the_sweep_and_keeps_what_is_done(tmp_path: Path) -> None:
-    path = tmp_path / "sweep.jsonl"
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
-        space = fnn.Space(value=[1.0, 2.0], what=[None, "die"])
-        with pytest.raises(RuntimeError, match=r"took the executor with it .* a function that makes executors"):
-            fnn.sweep(value_of, space, executor=executor, results=path, progress=False)
-    assert len(results.read(path)[1]) == 1
-    rest = fnn.sweep(value_of, space, executor="processes", results=path, resume=True, progress=False)
-    assert rest.counts == {"finished": 2, "failed": 2}
+BEGUN_BY: list[str] = []
+
+
+def begin_as(what: str) -> None:
+    """An initializer; its word is found by trials of that process."""
+    BEGUN_BY.append(what)
+
+
+def begun_or_dies(config: dict[str, Any], budget: int | None, report: Any) -> float:
+    """Dies for one value, after the others have begun; else says how its process was begun."""
+    if config["value"] == 1.0:
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.6)
+    return float(BEGUN_BY == ["mine"])
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_a_pool_that_breaks_is_replaced_and_costs_no_other_trial(method: str, tmp_path: Path) -> None:
+    """The two that were beside the deadly one are tried again, by processes that are begun as those of the pool."""
+    path, space = tmp_path / "sweep.jsonl", fnn.Space(value=[1.0, 2.0, 3.0, 4.0, 5.0])
+    given = {"mp_context": get_context(method), "initializer": begin_as, "initargs": ("mine",)}
+    with ProcessPoolExecutor(3, **given) as executor:  # type: ignore[arg-type]
+        result = fnn.sweep(begun_or_dies, space, executor=executor, results=path, progress=False)
+        with pytest.raises(BrokenExecutor):
+            executor.submit(os.getpid)
+    assert result.counts == {"finished": 4, "failed": 1}
+    by_value = {trial.config["value"]: trial for trial in result.trials}
+    assert (by_value[1.0].attempts, by_value[1.0].status) == (3, "failed")
+    assert "its worker died" in (by_value[1.0].error or "")
+    assert {trial.value for trial in result.trials if trial.status == "finished"} == {1.0}
+    assert all(trial.attempts <= 2 for trial in result.trials if trial.status == "finished")
+    assert len(results.read(path)[1]) == 5
+    assert comes(lambda: not own_threads())
+
+
+class BreaksForGood(ThreadPoolExecutor):
+    """Of another kind than those that are known here."""
+
+    def submit(self, *given: Any, **named: Any) -> Future[Any]:
+        raise BrokenExecutor("gone")
+
+
+def test_an_executor_of_another_kind_that_breaks_ends_the_sweep_and_keeps_what_is_done() -> None:
+    with (
+        BreaksForGood(1) as executor,
+        pytest.raises(RuntimeError, match=r"took the executor with it .* a function that makes executors"),
+    ):
+        fnn.sweep(value_of, FOUR, executor=executor, progress=False)
 
 
 def cannot_begin() -> None:

@@ -13,9 +13,17 @@ import pickle
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor
+from concurrent.futures import (
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+)  # fmt: skip
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from .job import Decide, Job, Outcome
@@ -42,8 +50,7 @@ def runners(executor: Any, job: Job, count: int | None, watched: bool) -> Iterat
         elif isinstance(executor, Executor):
             sent, host, most = _sent(executor, job, stack)
             reports = stack.enter_context(Reports(host, watched))
-            kind = OnDask if _is_dask(executor) else OnExecutor
-            found = [kind(executor, sent, reports) for _ in range(count or most)]
+            found = [_on(executor, sent, reports) for _ in range(count or most)]
         elif callable(executor):
             first = _made_by(executor)
             stack.callback(first.shutdown, wait=False)
@@ -75,6 +82,13 @@ def _sent(executor: Executor, job: Job, stack: contextlib.ExitStack) -> tuple[An
     if type(executor) is ThreadPoolExecutor:
         return job, HERE, most
     return _packed(stack.enter_context(mapped(job)), pickle.dumps), HERE, most
+
+
+def _on(executor: Executor, sent: Any, reports: Reports) -> OnExecutor:
+    """Who hands trials to a user's executor."""
+    if type(executor) is ProcessPoolExecutor:
+        return OnPool(executor, sent, reports)
+    return (OnDask if _is_dask(executor) else OnExecutor)(executor, sent, reports)
 
 
 def _made_by(make: Callable[[], Any]) -> Executor:
@@ -250,6 +264,31 @@ class OnOwnExecutor(OnExecutor):
         if self._began.is_set() or self._closed:
             return WorkerDied(f"its worker died ({error})")
         return RuntimeError(f"sweep(executor=function): the worker of a {name} could not begin ({error})")
+
+
+class OnPool(OnOwnExecutor):
+    """Hands trials to a pool of processes that is the user's, for as long as it lasts: when one of its processes dies,
+    it is broken, and all trials that were in it are tried again, from then on by a pool of one process for each worker,
+    begun as those of the user's are."""
+
+    def __init__(self, pool: ProcessPoolExecutor, sent: Any, reports: Reports) -> None:
+        began = threading.Event()
+        began.set()  # where it cannot begin, its own error says so
+        super().__init__(partial(ProcessPoolExecutor, 1, **_ways_of(pool)), sent, reports, began)
+        self._executor, self._pool = pool, pool
+
+    def close(self) -> None:
+        """As `OnExecutor.close`; the user's pool is left alone."""
+        if self._executor is self._pool:
+            OnExecutor.close(self)
+        else:
+            super().close()
+
+
+def _ways_of(pool: ProcessPoolExecutor) -> dict[str, Any]:
+    """How a pool begins its processes, which it does not say in public."""
+    names = ("mp_context", "initializer", "initargs", "max_tasks_per_child")
+    return {name: getattr(pool, f"_{name}") for name in names if hasattr(pool, f"_{name}")}
 
 
 class _Nowhere(Executor):
