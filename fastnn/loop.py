@@ -1,8 +1,7 @@
 """The loop of a training: epochs, validation, callbacks, checkpoints, Ctrl-C, losses that are not finite.
 
 All checks and conversions are done before it starts; an epoch then costs one call into the trainer, one look at the
-weights and a few appended numbers (some 50 microseconds of Python), so that the time of an epoch of a hundred rows is
-not spent here.
+weights and a few appended numbers. Epochs that take less than that are trained together where they can be (ahead.py).
 """
 
 from __future__ import annotations
