@@ -252,10 +252,8 @@ def _study(search: Any, seed: int, prune: Any, direction: str) -> Any:
     elif search == "tpe":
         # Trials at work count as bad ones, so that several workers are not sent to the same place.
         sampler = optuna.samplers.TPESampler(seed=seed % 2**32, constant_liar=True)
-    elif isinstance(search, str) and search in SEARCHES:
-        sampler = optuna.samplers.RandomSampler(seed=seed % 2**32)  # draws nothing: all parameters are given
     elif isinstance(search, str):
-        raise checks.unknown_name("search", search, SEARCHES)
+        sampler = optuna.samplers.RandomSampler(seed=seed % 2**32)  # draws nothing: all parameters are given
     else:
         raise TypeError(
             f"sweep(search={search!r}): expected a name ({', '.join(SEARCHES)}), an Optuna sampler or an Optuna study"
